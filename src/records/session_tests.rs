@@ -135,7 +135,7 @@ fn unknown_fields_of_removed_players_and_teams_are_dropped() {
     });
     let read = StoredSession::decode(&newer).unwrap();
     let mut after = read.session;
-    after.leave(BOB).unwrap();
+    after.leave(BOB, fixtures::created()).unwrap();
     after.teams.truncate(1);
     let (stored, kept) = StoredSession::encode(&after, &read.unknown);
     assert_eq!(has_field(&stored, &paths(), "newer"), [true, true, false, true, false]);

@@ -111,10 +111,10 @@ async fn leave_through(
     player: PlayerUuid,
 ) -> Result<Reply<NoContent>, Error> {
     let id = parent_id(&change.app, &key).await?;
-    let linked = key.clone();
+    let (linked, now) = (key.clone(), change.app.clock.now());
     let rule = move |session: &mut Session| {
         session.require_linked(linked.0, &linked.1)?;
-        session.leave(player)
+        session.leave(player, now)
     };
     let note = |(): &(), after: &After<'_>| note_left(after.app, &after.session().id, player, None);
     let change = change.of_platform_session(key).without_platform();

@@ -57,8 +57,8 @@ pub async fn leave_self(
     caller: Caller,
     Input { path, query, conditions, .. }: Input<SessionPath, LeaveQuery>,
 ) -> Result<Reply<NoContent>, Error> {
-    let player = caller.require_player()?;
-    let rule = move |session: &mut Session| session.leave(player);
+    let (player, now) = (caller.require_player()?, app.clock.now());
+    let rule = move |session: &mut Session| session.leave(player, now);
     let note = |(): &(), after: &After<'_>| {
         note_left(after.app, &after.session().id, player, query.reason.0.as_deref());
     };
@@ -101,11 +101,11 @@ async fn kick_from<K: ReplyKind>(
     query: LeaveQuery,
     answer: impl Fn(&After<'_>) -> Reply<K> + Send + Sync + 'static,
 ) -> Result<Reply<K>, Error> {
-    let (player, caller) = (named.uuid, &change.caller);
+    let (player, caller, now) = (named.uuid, &change.caller, change.app.clock.now());
     let (actor, is_oneself) = (caller.actor(), caller.player() == Some(player));
     let rule = named.known(
         move |session: &mut Session| {
-            if is_oneself { session.leave(player) } else { session.kick(actor, player) }
+            if is_oneself { session.leave(player, now) } else { session.kick(actor, player, now) }
         },
     );
     let note = |(): &(), after: &After<'_>| {

@@ -90,12 +90,12 @@ pub async fn kick_session(
     caller: Caller,
     Input { path, conditions, .. }: Input<KickedSessionPath>,
 ) -> Result<Reply<Changed>, Error> {
-    let (actor, kicker) = (caller.actor(), caller.player());
+    let (actor, kicker, now) = (caller.actor(), caller.player(), app.clock.now());
     // The rule checks this again. It is checked first, so that only the leader learns whether the other session exists.
     app.sessions.get_latest(&path.session_id).await?.session.require_leader(actor)?;
     let rule = move |session: &mut Session, kicked: &Session| {
         let players: Vec<_> = active_players(kicked).collect();
-        session.kick_all(actor, kicker, &players)
+        session.kick_all(actor, kicker, &players, now)
     };
     let note = |kicked: &Vec<PlayerUuid>, after: &After<'_>| {
         let (session_id, by) = (&after.session().id, after.caller.player().map(tracing::field::display));

@@ -53,7 +53,7 @@ impl Presence {
             self.pull(id).await?;
         }
         let (table, profiles) = (Arc::clone(&self.table), Arc::clone(&self.profiles));
-        let is_shared = !self.sessions.store().sole_writer();
+        let (is_shared, now) = (!self.sessions.store().sole_writer(), self.clock.now());
         // Timeouts are computed under the session lock, from the session as it is then. The update also queues the
         // session for its next check, even if nothing has timed out.
         let rule = move |session: &mut Session| {
@@ -62,8 +62,8 @@ impl Presence {
                 return Ok((Overdue::default(), Vec::new()));
             }
             let overdue = table.overdue(session, now_ms);
-            let removed =
-                session.expire_inactive(&overdue.inactive, &overdue.expired_invites, overdue.health.as_ref());
+            let (inactive, invites) = (&overdue.inactive, &overdue.expired_invites);
+            let removed = session.expire_inactive(inactive, invites, overdue.health.as_ref(), now);
             let lacks_profiles =
                 session.matchmaking.as_ref().is_some_and(|ticket| profiles.have_left(ticket, is_shared));
             if overdue.ticket || lacks_profiles {

@@ -60,22 +60,22 @@ fn a_new_session_has_an_event_and_one_for_each_player() {
 #[test]
 fn who_removes_a_player_decides_the_event() {
     let party = session("L1 M2 I3");
-    let leaves = |number| names(&party, request(number), |session| session.leave(player(number)));
+    let leaves = |number| names(&party, request(number), |session| session.leave(player(number), created()));
     assert_eq!(leaves(2), ["player.left 2"]);
     assert_eq!(leaves(3), ["player.declined 3"]);
     assert_eq!(leaves(1), ["player.left 1", "player.promoted 2"]);
-    let kicks = |number| names(&party, request(1), |session| session.kick(by(1), player(number)));
+    let kicks = |number| names(&party, request(1), |session| session.kick(by(1), player(number), created()));
     assert_eq!(
         (kicks(2), kicks(3)),
         (vec!["player.kicked 2".to_owned()], vec!["player.kicked 3".to_owned()])
     );
     let expires = |session: &mut Session| {
-        session.expire_inactive(&[player(2)], &[player(3)], None);
+        session.expire_inactive(&[player(2)], &[player(3)], None, created());
         Ok(())
     };
     assert_eq!(names(&party, Cause::Server, expires), ["player.culled 2", "player.invite_expired 3"]);
     // A service takes a player out as the player would leave.
-    assert_eq!(names(&party, Cause::Request(None), |session| session.leave(player(2))), ["player.left 2"]);
+    assert_eq!(names(&party, Cause::Request(None), |session| session.leave(player(2), created())), ["player.left 2"]);
 }
 
 #[test]
@@ -89,14 +89,14 @@ fn the_end_of_a_session_says_why() {
     };
     let alone = session("L1");
     assert_eq!(reason(&alone, request(1), |session| session.end_by(by(1))), ("session.ended", "deleted"));
-    assert_eq!(reason(&alone, request(1), |session| session.leave(player(1))), ("session.ended", "empty"));
+    assert_eq!(reason(&alone, request(1), |session| session.leave(player(1), created())), ("session.ended", "empty"));
     let end = |session: &mut Session| {
         session.end();
         Ok(())
     };
     assert_eq!(reason(&alone, Cause::Idle, end), ("session.ended", "timeout"));
     let cull = |session: &mut Session| {
-        session.expire_inactive(&[player(1)], &[], None);
+        session.expire_inactive(&[player(1)], &[], None, created());
         Ok(())
     };
     assert_eq!(reason(&alone, Cause::Server, cull), ("session.ended", "empty"));

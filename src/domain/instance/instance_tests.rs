@@ -183,7 +183,7 @@ fn a_session_that_a_service_made_ends_with_its_instance_if_nobody_is_active() {
     // A repeated request to close does not end it: its instance did not become closed.
     let mut session = made("L1");
     close(&mut session).unwrap();
-    session.leave(player(1)).unwrap();
+    session.leave(player(1), created()).unwrap();
     check_in(&session, close, Ok("-"));
     check_in(&session, end, Ok("ended"));
 }
@@ -245,12 +245,12 @@ fn only_the_server_of_the_present_attempt_speaks_for_a_launched_instance() {
 #[test]
 fn a_session_that_a_service_made_ends_with_the_host_of_its_instance() {
     let made = |roster: &str| Session { made_by_service: true, ..played(roster, Some(1), None) };
-    let leaves = |session: &mut Session| session.leave(player(1));
-    let is_kicked = |session: &mut Session| session.kick(Anyone, player(1));
+    let leaves = |session: &mut Session| session.leave(player(1), created());
+    let is_kicked = |session: &mut Session| session.kick(Anyone, player(1), created());
     let all_are_kicked =
-        |session: &mut Session| session.kick_all(Anyone, None, &[player(1), player(2)]).map(drop);
+        |session: &mut Session| session.kick_all(Anyone, None, &[player(1), player(2)], created()).map(drop);
     let all_are_away = |session: &mut Session| {
-        assert!(!session.expire_inactive(&[player(1), player(2)], &[], None).is_empty());
+        assert!(!session.expire_inactive(&[player(1), player(2)], &[], None, created()).is_empty());
         Ok(())
     };
     check_in(&made("L1"), leaves, Ok("ended"));

@@ -325,11 +325,11 @@ impl Session {
         self.instance.as_mut().ok_or(Refused::InstanceNotFound)
     }
 
-    /// Ends the instance if one of these players hosts it. They have left, all of them. Before the instance of a match can
-    /// be joined, another of its players becomes the host instead.
-    pub(super) fn end_instance_of_host(&mut self, left: &[PlayerUuid]) {
+    /// Ends the instance if one of these players hosts it. They have left, all of them, at `now`. Before the instance of a
+    /// match can be joined, another of its players becomes the host instead.
+    pub(super) fn end_instance_of_host(&mut self, left: &[PlayerUuid], now: Timestamp) {
         let host = self.instance.as_ref().and_then(|instance| instance.host_player);
-        if host.is_some_and(|host| left.contains(&host)) && !self.pass_host_on() {
+        if host.is_some_and(|host| left.contains(&host)) && !self.pass_host_on(now) {
             self.instance = None;
             self.end_after_instance();
         }

@@ -67,6 +67,7 @@ impl Session {
             Some(team_id) => self.activate(joiner, team_id, rules.now),
             None => self.entry_mut(joiner.player)?.update_client(joiner),
         }
+        self.note_host_of_match(joiner.player);
         if let JoinPath::Platform(platform) = path {
             self.add_participant(platform, joiner.player);
         }

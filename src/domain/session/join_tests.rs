@@ -209,7 +209,7 @@ fn a_joiner_keeps_the_data_of_an_invite_unless_it_brings_its_own() {
 #[test]
 fn entries_are_numbered_and_numbers_are_not_used_again() {
     let mut numbered = session("L1 M2");
-    numbered.leave(player(2)).unwrap();
+    numbered.leave(player(2), at_s(150)).unwrap();
     join(joiner(2))(&mut numbered).unwrap();
     assert_eq!(numbered.entry(player(2)).unwrap().sequence, 3);
 }

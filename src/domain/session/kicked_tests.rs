@@ -25,7 +25,7 @@ fn invite() -> Invite {
 fn kicked(roster: &str, numbers: &[u128]) -> Session {
     let mut session = session(roster);
     for number in numbers {
-        session.kick(by(1), player(*number)).unwrap();
+        session.kick(by(1), player(*number), at_s(150)).unwrap();
     }
     session
 }
@@ -44,7 +44,7 @@ fn a_kicked_player_needs_an_invite_to_return() {
     session.invite(by(1), player(2), &invite()).unwrap();
     join(2)(&mut session).unwrap();
     // Later the player may leave and return as everyone else.
-    session.leave(player(2)).unwrap();
+    session.leave(player(2), at_s(150)).unwrap();
     check_in(&session, join(2), Ok("L1 M2"));
 }
 
@@ -56,9 +56,9 @@ fn an_invite_that_is_not_accepted_does_not_undo_a_kick() {
         session
     };
     let (mut declined, mut withdrawn, mut expired) = (invited(), invited(), invited());
-    declined.leave(player(2)).unwrap();
-    withdrawn.kick(by(1), player(2)).unwrap();
-    expired.expire_inactive(&[], &[player(2)], None);
+    declined.leave(player(2), at_s(150)).unwrap();
+    withdrawn.kick(by(1), player(2), at_s(150)).unwrap();
+    expired.expire_inactive(&[], &[player(2)], None, at_s(150));
     for session in [declined, withdrawn, expired] {
         assert_eq!(roster(&session), "L1");
         check_in(&session, join(2), Err(Refused::PlayerKicked));
@@ -68,14 +68,14 @@ fn an_invite_that_is_not_accepted_does_not_undo_a_kick() {
 #[test]
 fn only_a_kick_of_an_active_player_is_remembered() {
     let mut withdrawn = kicked("L1 M2 | I3 R4", &[3, 4]);
-    withdrawn.leave(player(2)).unwrap();
-    withdrawn.expire_inactive(&[player(2)], &[], None);
+    withdrawn.leave(player(2), at_s(150)).unwrap();
+    withdrawn.expire_inactive(&[player(2)], &[], None, at_s(150));
     let mut silent = session("L1 M2");
-    silent.expire_inactive(&[player(2)], &[], None);
+    silent.expire_inactive(&[player(2)], &[], None, at_s(150));
     assert!(withdrawn.kicked.is_empty() && silent.kicked.is_empty());
 
     let mut all = session("L1 M2 | I3 M4");
-    all.kick_all(by(1), Some(player(1)), &[1, 2, 3, 4].map(player)).unwrap();
+    all.kick_all(by(1), Some(player(1)), &[1, 2, 3, 4].map(player), at_s(150)).unwrap();
     assert_eq!(all.kicked, [player(2), player(4)]);
 }
 
@@ -103,7 +103,7 @@ fn the_latest_kicked_players_are_remembered() {
         if !session.is_active(player(number)) {
             join(number)(&mut session).unwrap();
         }
-        session.kick(by(1), player(number)).unwrap();
+        session.kick(by(1), player(number), at_s(150)).unwrap();
     }
     assert_eq!(session.kicked.len(), KICKED_MAX);
     assert!(!session.keeps_out(player(2)), "the first one is forgotten");
@@ -116,6 +116,6 @@ fn a_player_whom_an_older_build_let_in_stays() {
     let mut session = session("L1 M2");
     session.kicked.push(player(2));
     check_in(&session, join(2), Ok("L1 M2"));
-    session.kick(by(1), player(2)).unwrap();
+    session.kick(by(1), player(2), at_s(150)).unwrap();
     assert_eq!(session.kicked, [player(2)]);
 }

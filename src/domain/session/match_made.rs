@@ -196,8 +196,9 @@ impl MatchedTicket {
 }
 
 impl Session {
-    /// The session of a match, with its players invited or their places reserved. Nobody is active, so the first one who
-    /// joins leads it.
+    /// The session of a match, with its players invited or their places reserved. A player who hosts the instance is
+    /// invited in any case: it can be joined only once that player has come. Nobody is active, so the first one who joins
+    /// leads the session.
     pub fn of_match(new: NewMatch<'_>) -> Self {
         let NewMatch { session, match_id, profile, tickets, mut instance, .. } = new;
         let now = session.now;
@@ -226,9 +227,12 @@ impl Session {
             was_entered: false,
         }));
         made.teams = new.teams.iter().map(team).collect();
+        let host = made.instance.as_ref().and_then(|instance| instance.host_player);
         for (team_id, team) in new.teams.into_iter().enumerate() {
             for player in team.players {
-                made.give_place(team_id, player, profile.accept_timeout_s, now);
+                let reserve = player.reserve && host != Some(player.player);
+                let place = MatchPlayer { reserve, ..player };
+                made.give_place(team_id, place, profile.accept_timeout_s, now);
             }
         }
         made
@@ -272,15 +276,34 @@ impl Session {
             waiting.map(|(player, _)| *player).collect::<Vec<_>>()
         };
         for player in waits(self) {
-            if let Ok(entry) = self.entry_mut(player) {
-                entry.status = Status::Invited;
-                entry.invited = Some(now);
-            }
+            self.invite_reserved_player(player, now);
         }
     }
 
-    /// Makes the next player of a match the host of its instance, while nobody could join it. Returns whether there is one.
-    pub(in crate::domain) fn pass_host_on(&mut self) -> bool {
+    /// Invites a player whose place is reserved, at `now`.
+    fn invite_reserved_player(&mut self, player: PlayerUuid, now: Timestamp) {
+        if let Ok(entry) = self.entry_mut(player)
+            && entry.status == Status::Reserved
+        {
+            entry.status = Status::Invited;
+            entry.invited = Some(now);
+        }
+    }
+
+    /// Notes the numeric id of a player who has become active, if the player hosts the instance of a match.
+    pub(super) fn note_host_of_match(&mut self, player: PlayerUuid) {
+        let player_id = self.players.get(&player).and_then(|entry| entry.player_id);
+        if self.match_made.is_some()
+            && let Some(instance) = self.instance.as_mut()
+            && instance.host_player == Some(player)
+        {
+            instance.host_player_id = player_id;
+        }
+    }
+
+    /// Makes the next player of a match the host of its instance, while nobody could join it. If the place of that player
+    /// is reserved, the player is invited at `now`. Returns whether there is one.
+    pub(in crate::domain) fn pass_host_on(&mut self, now: Timestamp) -> bool {
         let Some(instance) = self.instance.as_mut() else { return false };
         let is_starting = matches!(
             instance.join_status,
@@ -296,6 +319,7 @@ impl Session {
         instance.version = None;
         instance.allocation_id = None;
         instance.health = None;
+        self.invite_reserved_player(host, now);
         true
     }
 

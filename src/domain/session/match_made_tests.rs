@@ -51,6 +51,11 @@ fn made(profile: &Profile) -> Session {
     Session::of_match(new_match(profile, &template()))
 }
 
+/// A match whose places are reserved until its instance can be joined.
+fn made_when_joinable() -> Session {
+    made(&Profile { invite: InviteTime::WhenJoinable, ..Profile::default() })
+}
+
 fn join(session: &mut Session, number: u128, team_id: Option<usize>) -> Result<(), Refused> {
     let joiner = super::super::join::Joiner { team_id, ..joiner(number) };
     session.join(&joiner, JoinPath::Session, join_rules())
@@ -104,36 +109,37 @@ fn a_matched_player_keeps_the_side_and_the_first_one_leads() {
 fn a_session_ends_when_nobody_comes() {
     let mut declined = made(&Profile::default());
     for (number, after) in [(1, "I2 | I3"), (3, "I2 | -"), (2, "ended")] {
-        declined.leave(player(number)).unwrap();
+        declined.leave(player(number), at_s(150)).unwrap();
         assert_eq!(roster(&declined), after);
     }
     let mut expired = made(&Profile::default());
-    expired.expire_inactive(&[], &[player(1), player(2), player(3)], None);
+    expired.expire_inactive(&[], &[player(1), player(2), player(3)], None, at_s(150));
     assert_eq!(roster(&expired), "ended");
     // Somebody was there: then the template decides, as everywhere.
     let stays = Template { keep_alive_on_empty: true, ..template() };
     let mut entered = Session::of_match(new_match(&Profile::default(), &stays));
     join(&mut entered, 2, None).unwrap();
     for number in [1, 2, 3] {
-        entered.leave(player(number)).unwrap();
+        entered.leave(player(number), at_s(150)).unwrap();
     }
     assert_eq!(roster(&entered), "- | -");
     let mut unused = Session::of_match(new_match(&Profile::default(), &stays));
-    unused.expire_inactive(&[], &[player(1), player(2), player(3)], None);
+    unused.expire_inactive(&[], &[player(1), player(2), player(3)], None, at_s(150));
     assert_eq!(roster(&unused), "ended");
 }
 
 #[test]
 fn reserved_places_become_invites_when_the_instance_can_be_joined() {
-    let mut made = made(&Profile { invite: InviteTime::WhenJoinable, ..Profile::default() });
-    assert_eq!(roster(&made), "R1 R2 | R3");
+    let mut made = made_when_joinable();
+    assert_eq!(roster(&made), "R1 I2 | R3", "the host is invited");
     assert!(made.waits_for_instance(made.entry(player(1)).unwrap()));
     says(&mut made, JoinStatus::Pending);
     join(&mut made, 3, None).unwrap();
-    assert_eq!(roster(&made), "R1 R2 | L3", "a reservation can be accepted before");
+    assert_eq!(roster(&made), "R1 I2 | L3", "a reservation can be accepted before");
     says(&mut made, JoinStatus::Joinable);
     assert_eq!(roster(&made), "I1 I2 | L3");
     assert_eq!(made.entry(player(1)).unwrap().invited, Some(at_s(200)));
+    assert_eq!(made.entry(player(2)).unwrap().invited, Some(at_s(100)), "as before");
     // A reservation by a player is not one by the match.
     let mut at_once = self::made(&Profile::default());
     at_once.give_place(
@@ -157,9 +163,9 @@ fn the_next_player_hosts_if_the_host_does_not_come() {
     assert!(matches!(made.require_host(by(2)), Err(Refused::NotSessionHost)), "not active yet");
     join(&mut made, 3, None).unwrap();
     assert_eq!(made.require_host(by(3)), Err(Refused::NotSessionHost), "the host may still come");
-    made.leave(player(2)).unwrap();
+    made.leave(player(2), at_s(150)).unwrap();
     assert_eq!((roster(&made).as_str(), host(&made)), ("I1 | L3", Some(player(1))));
-    made.expire_inactive(&[], &[player(1)], None);
+    made.expire_inactive(&[], &[player(1)], None, at_s(150));
     assert_eq!(host(&made), Some(player(3)));
     made.require_host(by(3)).unwrap();
     says(&mut made, JoinStatus::Joinable);
@@ -170,15 +176,59 @@ fn the_next_player_hosts_if_the_host_does_not_come() {
         created(),
     );
     join(&mut made, 1, None).unwrap();
-    made.leave(player(3)).unwrap();
+    made.leave(player(3), at_s(150)).unwrap();
     assert_eq!(made.instance, None, "an instance that could be joined ends with its host");
     let mut named = Session::of_match(NewMatch {
         host_player: Some(player(3)),
         ..new_match(&Profile::default(), &template())
     });
     assert_eq!(host(&named), Some(player(3)));
-    named.leave(player(3)).unwrap();
+    named.leave(player(3), at_s(150)).unwrap();
     assert_eq!(host(&named), Some(player(2)));
+}
+
+#[test]
+fn each_host_is_invited_before_the_instance_can_be_joined() {
+    let mut made = made_when_joinable();
+    assert!(!made.waits_for_instance(made.entry(player(2)).unwrap()), "the invite of the host times out");
+    made.expire_inactive(&[], &[player(2)], None, at_s(160));
+    assert_eq!((roster(&made).as_str(), host(&made)), ("I1 | R3", Some(player(1))));
+    assert_eq!(made.entry(player(1)).unwrap().invited, Some(at_s(160)));
+    made.leave(player(1), at_s(170)).unwrap();
+    assert_eq!((roster(&made).as_str(), host(&made)), ("- | I3", Some(player(3))));
+    assert_eq!(made.entry(player(3)).unwrap().invited, Some(at_s(170)));
+    made.expire_inactive(&[], &[player(3)], None, at_s(230));
+    assert_eq!(roster(&made), "ended", "nobody can open it any more");
+    // A host who came and left again.
+    let mut left = made_when_joinable();
+    join(&mut left, 2, None).unwrap();
+    join(&mut left, 3, None).unwrap();
+    left.leave(player(2), at_s(180)).unwrap();
+    assert_eq!((roster(&left).as_str(), host(&left)), ("I1 | L3", Some(player(1))));
+    // Places of a dedicated server wait, all of them.
+    let profile = Profile { invite: InviteTime::WhenJoinable, ..Profile::default() };
+    let template = template();
+    let mut dedicated = new_match(&profile, &template);
+    dedicated.instance.as_mut().unwrap().host_type = HostType::Dedicated;
+    assert_eq!(roster(&Session::of_match(dedicated)), "R1 R2 | R3");
+}
+
+#[test]
+fn the_numeric_id_of_the_host_is_known_once_the_host_is_there() {
+    let comes = |session: &mut Session, number: u128, player_id| {
+        let joiner = super::super::join::Joiner { player_id, ..joiner(number) };
+        session.join(&joiner, JoinPath::Session, join_rules()).unwrap();
+    };
+    let host_id = |session: &Session| session.instance.as_ref().unwrap().host_player_id;
+    let mut made = made(&Profile::default());
+    comes(&mut made, 3, Some(30));
+    assert_eq!(host_id(&made), None, "not the host");
+    comes(&mut made, 2, Some(20));
+    assert_eq!(host_id(&made), Some(20));
+    made.leave(player(2), at_s(150)).unwrap();
+    assert_eq!((host(&made), host_id(&made)), (Some(player(1)), None));
+    made.leave(player(1), at_s(150)).unwrap();
+    assert_eq!((host(&made), host_id(&made)), (Some(player(3)), Some(30)), "active already");
 }
 
 #[test]

@@ -344,10 +344,10 @@ fn a_change_of_the_party_ends_its_ticket() {
         trust_friends: false,
         kicked_need_invite: true,
     };
-    check(&party, |session| session.leave(player(2)), changed);
-    check(&party, |session| session.leave(player(1)), changed);
-    check(&party, |session| session.kick(by(1), player(2)), changed);
-    check(&party, |session| session.expire_inactive(&[player(2)], &[], None), changed);
+    check(&party, |session| session.leave(player(2), at_s(150)), changed);
+    check(&party, |session| session.leave(player(1), at_s(150)), changed);
+    check(&party, |session| session.kick(by(1), player(2), at_s(150)), changed);
+    check(&party, |session| session.expire_inactive(&[player(2)], &[], None, at_s(150)), changed);
     let mut room = party.clone();
     room.teams[0].max_size = 9;
     check(&room, |session| session.join(&joiner(3), JoinPath::Session, rules).unwrap(), changed);
@@ -369,7 +369,7 @@ fn a_change_of_the_party_ends_its_ticket() {
     }
     // One came, another one went: as many as before.
     let swap = |session: &mut Session| {
-        session.leave(player(2)).unwrap();
+        session.leave(player(2), at_s(150)).unwrap();
         session.join(&joiner(3), JoinPath::Session, rules).unwrap();
     };
     check(&party, swap, changed);
@@ -383,8 +383,8 @@ fn what_does_not_change_the_party_leaves_its_ticket() {
     check(&party, |session| session.move_to(by(1), player(2), Some(1), true).unwrap(), None);
     check(&party, |session| session.custom_data = CustomData::from([("a".into(), "b".into())]), None);
     check(&party, |session| session.update_player(by(1), player(2), CustomData::new()).unwrap(), None);
-    check(&party, |session| session.leave(player(3)).unwrap(), None);
-    check(&party, |session| session.expire_inactive(&[], &[player(4)], None), None);
+    check(&party, |session| session.leave(player(3), at_s(150)).unwrap(), None);
+    check(&party, |session| session.expire_inactive(&[], &[player(4)], None, at_s(150)), None);
     let invite = Invite {
         reserve: false,
         team_id: Some(1),

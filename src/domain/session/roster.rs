@@ -1,16 +1,18 @@
 //! Changes of the roster: leaving, kicking, promoting, moving and swapping, and who leads after the leader left.
 
+use jiff::Timestamp;
+
 use super::Status;
 use super::rights::Right;
 use crate::domain::instance::Health;
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session};
 
 impl Session {
-    /// Removes the player, who leaves or declines an invite or a reservation. The session ends with its last active
-    /// player unless its template says `keep_alive_on_empty` or a service made it.
-    pub fn leave(&mut self, player: PlayerUuid) -> Result<(), Refused> {
+    /// Removes the player, who leaves or declines an invite or a reservation at `now`. The session ends with its last
+    /// active player unless its template says `keep_alive_on_empty` or a service made it.
+    pub fn leave(&mut self, player: PlayerUuid, now: Timestamp) -> Result<(), Refused> {
         self.remove(player)?;
-        self.end_instance_of_host(&[player]);
+        self.end_instance_of_host(&[player], now);
         Ok(())
     }
 
@@ -29,25 +31,26 @@ impl Session {
         Ok(())
     }
 
-    /// Kicks another player at the request of the actor, or withdraws the player's invite or reservation. The right to
-    /// kick does not extend to the leader.
-    pub fn kick(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
+    /// Kicks another player at the request of the actor at `now`, or withdraws the player's invite or reservation. The
+    /// right to kick does not extend to the leader.
+    pub fn kick(&mut self, actor: Actor, player: PlayerUuid, now: Timestamp) -> Result<(), Refused> {
         self.require_right(actor, Right::Kick)?;
         if actor != Actor::Anyone && self.entry(player)?.status == Status::Leader {
             return Err(Refused::LeaderNotKickable);
         }
         self.remove_kicked(player)?;
-        self.end_instance_of_host(&[player]);
+        self.end_instance_of_host(&[player], now);
         Ok(())
     }
 
-    /// Kicks several players at the request of the leader. Returns the kicked players; players without an entry are
+    /// Kicks several players at the request of the leader at `now`. Returns the kicked players; players without an entry are
     /// skipped. The player who asks for it, `kicker`, stays.
     pub fn kick_all(
         &mut self,
         actor: Actor,
         kicker: Option<PlayerUuid>,
         players: &[PlayerUuid],
+        now: Timestamp,
     ) -> Result<Vec<PlayerUuid>, Refused> {
         self.require_leader(actor)?;
         let is_kicked = |player: &PlayerUuid| self.players.contains_key(player) && Some(*player) != kicker;
@@ -55,7 +58,7 @@ impl Session {
         for player in &kicked {
             self.remove_kicked(*player)?;
         }
-        self.end_instance_of_host(&kicked);
+        self.end_instance_of_host(&kicked, now);
         Ok(kicked)
     }
 
@@ -136,7 +139,7 @@ impl Session {
         Ok(())
     }
 
-    /// Applies timeouts: removes inactive players and expired invites, and stores the health of an instance.
+    /// Applies timeouts at `now`: removes inactive players and expired invites, and stores the health of an instance.
     ///
     /// Skips players whose status has changed in the meantime and an instance that was replaced. Returns for each
     /// removed player whether the player was active.
@@ -145,6 +148,7 @@ impl Session {
         inactive: &[PlayerUuid],
         expired_invites: &[PlayerUuid],
         health: Option<&(String, Health)>,
+        now: Timestamp,
     ) -> Vec<bool> {
         let (mut removed, mut left) = (Vec::new(), Vec::new());
         for (players, was_active) in [(inactive, true), (expired_invites, false)] {
@@ -157,7 +161,7 @@ impl Session {
                 }
             }
         }
-        self.end_instance_of_host(&left);
+        self.end_instance_of_host(&left, now);
         if let Some((instance_id, health)) = health {
             // Fails if the instance was replaced; the new one has no health yet.
             let _ = self.set_health(instance_id, *health);

@@ -13,7 +13,7 @@ use Actor::{Anyone, Nobody};
 
 #[test]
 fn the_active_player_who_joined_first_leads_next() {
-    let leave = |number| move |session: &mut Session| session.leave(player(number));
+    let leave = |number| move |session: &mut Session| session.leave(player(number), at_s(150));
     check("L1 M2 M3", leave(2), Ok("L1 M3"));
     check("L1 M2 M3", leave(1), Ok("L2 M3"));
     check("M1 M2 L3", leave(3), Ok("L1 M2"));
@@ -35,24 +35,24 @@ fn the_active_player_who_joined_first_leads_next() {
 
 #[test]
 fn a_session_ends_with_its_last_active_player_unless_it_is_kept_alive() {
-    check("L1", |s| s.leave(player(1)), Ok("ended"));
-    check("L1 I2 R3", |s| s.leave(player(1)), Ok("ended"));
+    check("L1", |s| s.leave(player(1), at_s(150)), Ok("ended"));
+    check("L1 I2 R3", |s| s.leave(player(1), at_s(150)), Ok("ended"));
     let mut kept = session("L1 I2");
     kept.keep_alive_on_empty = true;
-    check_in(&kept, |s| s.leave(player(1)), Ok("I2"));
-    check_in(&kept, |s| s.leave(player(1)).and_then(|()| s.leave(player(2))), Ok("-"));
+    check_in(&kept, |s| s.leave(player(1), at_s(150)), Ok("I2"));
+    check_in(&kept, |s| s.leave(player(1), at_s(150)).and_then(|()| s.leave(player(2), at_s(150))), Ok("-"));
 }
 
 #[test]
 fn players_who_leave_do_not_end_a_session_that_a_service_made() {
     let mut made = session("L1 I2");
     made.made_by_service = true;
-    check_in(&made, |s| s.leave(player(1)), Ok("I2"));
+    check_in(&made, |s| s.leave(player(1), at_s(150)), Ok("I2"));
     // But the end of its instance does, if the player hosts it.
     let hosted = Session { instance: Some(instance(Some(1), None)), ..made.clone() };
-    check_in(&hosted, |s| s.leave(player(1)), Ok("ended"));
+    check_in(&hosted, |s| s.leave(player(1), at_s(150)), Ok("ended"));
     made.instance = Some(instance(None, Some(1)));
-    made.leave(player(1)).unwrap();
+    made.leave(player(1), at_s(150)).unwrap();
     assert!(made.instance.is_some(), "a service may host it");
     check_in(&made, |s| s.join(&joiner(3), JoinPath::Session, join_rules()), Ok("I2 L3"));
 }
@@ -70,7 +70,7 @@ fn a_player_who_leaves_takes_platform_session_and_hosted_instance_along() {
     played.platform_sessions.insert(Platform::PSN, Box::new(linked));
     let after = |number| {
         let mut session = played.clone();
-        session.leave(player(number)).unwrap();
+        session.leave(player(number), at_s(150)).unwrap();
         (session.instance.is_some(), session.platform_sessions[&Platform::PSN].participants.clone())
     };
     assert_eq!(after(1), (true, vec![player(2)]), "the registrar left");
@@ -80,7 +80,7 @@ fn a_player_who_leaves_takes_platform_session_and_hosted_instance_along() {
 
 #[test]
 fn kicking_needs_the_right_and_spares_the_leader() {
-    let kick = |actor, number| move |session: &mut Session| session.kick(actor, player(number));
+    let kick = |actor, number| move |session: &mut Session| session.kick(actor, player(number), at_s(150));
     check("L1 M2 I3", kick(by(1), 2), Ok("L1 I3"));
     check("L1 M2 I3", kick(by(1), 3), Ok("L1 M2"));
     check("L1 M2", kick(Anyone, 1), Ok("L2"));
@@ -105,7 +105,7 @@ fn the_leader_kicks_several_players_at_once() {
     let kick_all = |actor, kicker: Option<u128>, numbers: &'static [u128]| {
         move |session: &mut Session| {
             let players: Vec<_> = numbers.iter().map(|number| player(*number)).collect();
-            session.kick_all(actor, kicker.map(player), &players)
+            session.kick_all(actor, kicker.map(player), &players, at_s(150))
         }
     };
     check("L1 M2 M3 I4", kick_all(by(1), Some(1), &[2, 9, 4]), Ok("L1 M3"));
@@ -118,7 +118,7 @@ fn the_leader_kicks_several_players_at_once() {
     check("L1 M2 M3", kick_all(by(1), Some(1), &[1, 2]), Ok("L1 M3"));
     check("L1 M2 M3", kick_all(Anyone, Some(2), &[1, 2]), Ok("L2 M3"));
 
-    let kicked = session("L1 M2 I4").kick_all(by(1), Some(player(1)), &[4, 9, 2].map(player));
+    let kicked = session("L1 M2 I4").kick_all(by(1), Some(player(1)), &[4, 9, 2].map(player), at_s(150));
     assert_eq!(kicked, Ok(vec![player(4), player(2)]));
 }
 
@@ -195,7 +195,7 @@ fn a_timeout_applies_only_to_players_whose_status_is_still_the_same() {
     let expired = |before: &str, inactive: &[u128], invites: &[u128]| {
         let players = |numbers: &[u128]| numbers.iter().map(|number| player(*number)).collect::<Vec<_>>();
         let mut session = session(before);
-        let removed = session.expire_inactive(&players(inactive), &players(invites), None);
+        let removed = session.expire_inactive(&players(inactive), &players(invites), None, at_s(150));
         (roster(&session), removed)
     };
     assert_eq!(expired("L1 M2 I3", &[2], &[3]), ("L1".into(), vec![true, false]));
@@ -210,7 +210,7 @@ fn a_timeout_stores_the_health_of_the_current_instance() {
     let mut played = session("L1");
     played.instance = Some(instance(Some(1), None));
     for (instance_id, expected) in [("other", None), ("i", Some(Health::Unknown))] {
-        played.expire_inactive(&[], &[], Some(&(instance_id.into(), Health::Unknown)));
+        played.expire_inactive(&[], &[], Some(&(instance_id.into(), Health::Unknown)), at_s(150));
         assert_eq!(played.instance.as_ref().unwrap().health, expected);
     }
 }

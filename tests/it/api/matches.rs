@@ -182,6 +182,28 @@ async fn places_wait_for_the_instance_if_the_profile_says_so() {
 }
 
 #[tokio::test]
+async fn a_match_finds_a_host_although_places_are_reserved() {
+    let server = Server::with(|config| {
+        with_matches(config);
+        let profile = config.match_making_profiles.get_mut("teams").unwrap();
+        (profile.invite, profile.accept_timeout_s) = (InviteTime::WhenJoinable, 10);
+        profile.max_players_per_side = 1;
+    });
+    let (one, other) = (queued(&server, &["teams"]).await, queued(&server, &["teams"]).await);
+    server.advance(Duration::from_secs(1)).await;
+    let reader = server.service(&["session:read:any"]);
+    let session = match_of_player(&one.0).await.expect("the host is invited");
+    assert_eq!(reader.sees(&session, &other.0).await["status"], "reserved");
+    // The host does not come, so the other one hosts, and is invited for that.
+    server.advance(Duration::from_secs(10)).await;
+    assert_eq!(match_of_player(&one.0).await, None);
+    assert_eq!(match_of_player(&other.0).await.as_ref(), Some(&session));
+    other.0.joins(&session).await.expect(200);
+    let joinable = json!({ "join_status": "joinable" });
+    other.0.patch(&format!("/v1/session/{session}/instance"), &joinable).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_start_finds_the_tickets_that_wait() {
     let store = Store::Memory(Memory::default());
     let server = Server::over(store.clone(), with_matches);
