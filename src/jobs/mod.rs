@@ -62,6 +62,9 @@ enum Job {
     Deserters,
     /// Gives requested instances their dedicated servers.
     Launches,
+    /// Says which matches this node makes, and finds out which others do. A job of its own, since rounds of `Matches` can
+    /// take long.
+    MatcherNodes,
     /// Makes matches of parties in queues.
     Matches,
     /// Wakes requests that have waited long enough.
@@ -74,7 +77,7 @@ enum Job {
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
@@ -84,6 +87,7 @@ impl Job {
         Self::Inboxes,
         Self::Idempotency,
         Self::Audit,
+        Self::MatcherNodes,
         Self::Matches,
         Self::Deserters,
         Self::Launches,
@@ -109,8 +113,11 @@ impl Job {
             Self::Audit => audit::round(app, stop).boxed(),
             Self::Deserters => deserters::round(app, stop).boxed(),
             Self::Launches => launches::round(app).boxed(),
+            Self::MatcherNodes => {
+                app.matchmaker.meet(app).map(move |met| met.map_or_else(Round::from, done)).boxed()
+            }
             Self::Matches => {
-                let round = app.matchmaker.round(app);
+                let round = app.matchmaker.round(app, stop);
                 round
                     .map(|more| more.map_or_else(Round::from, |more| Round { more, ..Round::default() }))
                     .boxed()
@@ -132,6 +139,7 @@ impl Job {
     async fn wait_for_news(self, app: &App) {
         match self {
             Self::Launches => app.launches.wait_for_news().await,
+            Self::MatcherNodes => app.matchmaker.wait_until_missed(app).await,
             Self::Matches => app.matchmaker.wait_until_due(app).await,
             Self::Waits => app.waits.wait_until_due().await,
             Self::Sweep if !app.sessions.store().sole_writer() => loop {
@@ -141,6 +149,15 @@ impl Job {
                 }
             },
             _ => std::future::pending().await,
+        }
+    }
+
+    /// What follows the last round of a job. It does not wait for the other jobs.
+    async fn end(self, app: &App) {
+        if self == Self::Matches
+            && let Err(error) = app.matchmaker.leave(app).await
+        {
+            tracing::warn!(%error, "other nodes take over the matches of this one only when it counts as gone");
         }
     }
 }
@@ -154,9 +171,6 @@ pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
     };
     let jobs = Job::ALL.map(|job| tokio::spawn(repeat(job, Arc::clone(&app), every, stop.clone())));
     join_all(jobs.into_iter().chain([exchange])).await;
-    if let Err(error) = app.matchmaker.leave(&app).await {
-        tracing::warn!(%error, "other nodes take over the matches of this one only when it counts as gone");
-    }
     // A restart must not forget that a client used a session a moment ago.
     app.sessions.flush_deadlines().await;
 }
@@ -168,7 +182,7 @@ async fn repeat(job: Job, app: Arc<App>, every: Duration, stop: CancellationToke
     let mut first_failure = None;
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return job.end(&app).await,
             () = tokio::time::sleep(pause) => {}
             // Not after a failure: news would come again and again, and each would fail.
             () = job.wait_for_news(&app), if !has_failed => {}

@@ -121,6 +121,9 @@ pub struct NodeRecord {
     /// Whether it is a process that makes matches. Its id is another one after each start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub matches: bool,
+    /// The profiles whose matches it makes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
 }
 
 impl NodeRecord {
@@ -177,6 +180,7 @@ mod tests {
             allocators: vec!["a".into()],
             directory: "boot/1/2".into(),
             matches: true,
+            profiles: vec!["p".into()],
         };
         assert_eq!(NodeRecord::decode(&node.encode()), Ok(node));
         for bytes in [&b"{}"[..], b"\"launch\"", b""] {

@@ -6,7 +6,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -19,6 +19,7 @@ pub struct MatchMetrics {
     made: Counter,
     filled: Counter,
     waits: Histogram,
+    spreads: Histogram,
     waiting: Family<ProfileLabels, Gauge>,
     oldest_seconds: Family<ProfileLabels, Gauge>,
     passes: Histogram,
@@ -33,6 +34,7 @@ impl MatchMetrics {
             filled: Counter::default(),
             // From 1 s to 68 minutes.
             waits: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
+            spreads: Histogram::new(linear_buckets(0.1, 0.1, 10)),
             waiting: Family::default(),
             oldest_seconds: Family::default(),
             // From 50 µs to 1.6 s.
@@ -55,6 +57,13 @@ impl MatchMetrics {
             "Time that tickets waited for their match",
             Unit::Seconds,
             metrics.waits.clone(),
+        );
+        registry.register_with_unit(
+            "match_spread",
+            "How far apart the tickets of a match of the server are, in the field in which it is most: 1 is the widest \
+             limit of the profile",
+            Unit::Ratios,
+            metrics.spreads.clone(),
         );
         registry.register(
             "tickets_waiting",
@@ -99,6 +108,14 @@ impl MatchMetrics {
         self.filled.inc();
         for wait_s in waits_s {
             self.waits.observe(wait_s as f64);
+        }
+    }
+
+    /// Notes how well the tickets of a match fit: by field of its profile, their spread relative to its widest limit, if
+    /// it has one.
+    pub fn of_quality(&self, spreads: &[Option<f64>]) {
+        if let Some(widest) = spreads.iter().flatten().copied().max_by(f64::total_cmp) {
+            self.spreads.observe(widest);
         }
     }
 

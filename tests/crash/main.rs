@@ -59,7 +59,7 @@ use client::{Client, Lobbies, lobby_id};
 use config::{CONFIG, share};
 use launches::Launcher;
 use model::{PLATFORMS, Write};
-use queues::Queuer;
+use queues::{Matched, Queuer};
 use support::connection::Connection;
 use support::postgres::Database;
 use support::postgres::pair::Pair;
@@ -86,6 +86,8 @@ const ROUNDS_OF_NODES: u32 = 3;
 const WRITES_AFTERWARDS: u32 = 100;
 /// Maximum number of rounds with a failover of the database, by default.
 const ROUNDS_OF_FAILOVER: u32 = 2;
+/// A run of this many rounds must have seen matches.
+const ROUNDS_FOR_MATCHES: u32 = 3;
 /// Maximum time from such a start to its kill, in microseconds.
 const START_MAX_US: u64 = 100_000;
 /// How long documents may contradict each other because something expired between two reads.
@@ -133,10 +135,16 @@ fn main() -> ExitCode {
         ],
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut matched) = (Vec::new(), Matched::default());
     for (rounds, setting) in trials {
         println!("{rounds} rounds of {CLIENTS} clients on {setting} with --seed {seed}");
-        wrong.append(&mut runtime.block_on(run(rounds, seed, setting)));
+        let (mut wrong_here, matched_here) = runtime.block_on(run(rounds, seed, setting));
+        wrong.append(&mut wrong_here);
+        matched.tickets += matched_here.tickets;
+        matched.matches += matched_here.matches;
+    }
+    if args.rounds >= ROUNDS_FOR_MATCHES && (matched.tickets == 0 || matched.matches == 0) {
+        wrong.push(format!("the servers were killed while nobody was matched: {matched}"));
     }
     for what in &wrong {
         eprintln!("{what}");
@@ -165,9 +173,10 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Runs the rounds. Stops after the first round with faults and returns them.
-async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
+/// Runs the rounds. Stops after the first round with faults and returns them, and what was seen of the queues in all rounds.
+async fn run(rounds: u32, seed: u64, setting: Setting) -> (Vec<String>, Matched) {
     let (mut trial, mut servers) = Trial::start(seed, setting).await;
+    let mut matched = Matched::default();
     for round in 1..=rounds {
         let killed = match setting {
             Setting::Failover(_) => trial.write_until_failed_over(&servers, round).await,
@@ -182,12 +191,14 @@ async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
         wrong.append(&mut left);
         println!(
             "round {round}: {killed}; {repeated} lost answers fetched; verified {checked}, {}",
-            trial.queued
+            trial.matched
         );
+        matched.tickets += trial.matched.tickets;
+        matched.matches += trial.matched.matches;
         if !wrong.is_empty() {
             drop(servers);
             println!("round {round} FAILED; the data directory stays: {}", trial.dir.keep().display());
-            return wrong;
+            return (wrong, matched);
         }
     }
     trial.wait_out(trial.any(&servers)).await;
@@ -202,7 +213,7 @@ async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
     if let Setting::Alone = setting {
         left.append(&mut launches::leftovers(trial.dir.path()));
     }
-    left
+    (left, matched)
 }
 
 /// The running clients.
@@ -228,7 +239,7 @@ struct Trial {
     launchers: Vec<Launcher>,
     queuers: Vec<Queuer>,
     /// What was last seen of the queues.
-    queued: String,
+    matched: Matched,
     lobbies: Lobbies,
 }
 
@@ -253,7 +264,7 @@ impl Trial {
             .unwrap();
         let (entropy, lobbies) = (Entropy::seeded(seed), Lobbies::default());
         let (clients, launchers, queuers) = (Vec::new(), Vec::new(), Vec::new());
-        let queued = String::new();
+        let matched = Matched::default();
         let _servers = KillAtEnd(dir.path().to_owned());
         let mut trial = Self {
             _servers,
@@ -266,7 +277,7 @@ impl Trial {
             clients,
             launchers,
             queuers,
-            queued,
+            matched,
             lobbies,
         };
         let starting = (0..nodes).map(|_| Server::spawn(trial.command()));
@@ -463,8 +474,7 @@ impl Trial {
         });
         let (stored, sessions) = audit::read(&store).await;
         let mut wrong = audit::leftovers(&stored, &sessions, &players.collect());
-        let (tickets, matches) = queues::verify(&sessions, &self.queuers, &mut wrong);
-        self.queued = format!("{tickets} tickets, {matches} matches");
+        self.matched = queues::verify(&sessions, &self.queuers, &mut wrong);
         wrong
     }
 

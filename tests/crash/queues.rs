@@ -2,11 +2,12 @@
 //! when: each ticket that an answer has promised waits, or is in one match; and each match is whole.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use rallypoint::domain::{Platform, Session};
+use rallypoint::domain::{Platform, PlayerUuid, Session};
 use rallypoint::env::Entropy;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -45,6 +46,19 @@ pass_every_ms = 10
 poll_ms = 50
 node_timeout_s = 1
 "#;
+
+/// How many tickets players were given, and how many matches there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Matched {
+    pub tickets: usize,
+    pub matches: usize,
+}
+
+impl fmt::Display for Matched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} tickets, {} matches", self.tickets, self.matches)
+    }
+}
 
 /// What a player knows of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,18 +172,31 @@ impl Queuer {
 
 /// Compares the tickets that answers have promised with the sessions in the store after the kill. Returns how many tickets
 /// and matches there are.
-pub fn verify(sessions: &[Session], queuers: &[Queuer], wrong: &mut Vec<String>) -> (usize, usize) {
+pub fn verify(sessions: &[Session], queuers: &[Queuer], wrong: &mut Vec<String>) -> Matched {
     let mut matches = 0;
     let mut matched: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
     for session in sessions {
         let Some(made) = &session.match_made else { continue };
         matches += 1;
         let tickets = &made.results.tickets;
-        if tickets.len() != 2 || session.teams.len() != 2 || session.players.len() > 2 {
+        let decided: Vec<Uuid> =
+            tickets.iter().flat_map(|ticket| &ticket.players).map(|player| player.0).collect();
+        // Who has left again has no entry any more.
+        let is_decided = session.players.keys().all(|player| decided.contains(&player.0));
+        let of_teams = session.teams.iter().map(|team| team.ticket_ids.len()).collect::<Vec<_>>();
+        if tickets.len() != 2 || decided.len() != 2 || of_teams != [1, 1] || !is_decided {
             wrong.push(format!("the match {} is not whole: {tickets:?}", session.id));
         }
         for ticket in tickets {
             matched.entry(ticket.id).or_default().push(session.id.to_string());
+            let has_it = |queuer: &&Queuer| queuer.tickets.contains_key(&ticket.id);
+            let owner = queuers.iter().find(has_it).map(|queuer| queuer.player);
+            if owner.is_some_and(|owner| ticket.players != [PlayerUuid(owner)]) {
+                wrong.push(format!(
+                    "the ticket {} is of {owner:?}, and matched {:?}",
+                    ticket.id, ticket.players
+                ));
+            }
         }
     }
     let waiting = sessions.iter().filter_map(|session| Some(session.matchmaking.as_ref()?.id));
@@ -198,5 +225,5 @@ pub fn verify(sessions: &[Session], queuers: &[Queuer], wrong: &mut Vec<String>)
             }
         }
     }
-    (queuers.iter().map(|queuer| queuer.tickets.len()).sum(), matches)
+    Matched { tickets: queuers.iter().map(|queuer| queuer.tickets.len()).sum(), matches }
 }

@@ -103,11 +103,12 @@ async fn kick_from<K: ReplyKind>(
 ) -> Result<Reply<K>, Error> {
     let (player, caller, now) = (named.uuid, &change.caller, change.app.clock.now());
     let (actor, is_oneself) = (caller.actor(), caller.player() == Some(player));
-    let rule = named.known(
-        move |session: &mut Session| {
-            if is_oneself { session.leave(player, now) } else { session.kick(actor, player, now) }
-        },
-    );
+    let rule =
+        named.known(
+            move |session: &mut Session| {
+                if is_oneself { session.leave(player, now) } else { session.kick(actor, player, now) }
+            },
+        );
     let note = |(): &(), after: &After<'_>| {
         let (id, reason) = (&after.session().id, query.reason.0.as_deref());
         if is_oneself {

@@ -18,7 +18,7 @@ use crate::domain::audit::Cause;
 use crate::domain::matchmaking::Profile;
 use crate::domain::matchmaking::profile::MATCH_PLAYERS_MAX;
 use crate::domain::session::Status;
-use crate::domain::session::match_made::{MatchPlayer, MatchTeam};
+use crate::domain::session::match_made::{MatchPlayer, MatchScores, MatchTeam};
 use crate::domain::{PlayerUuid, Refused, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -57,6 +57,13 @@ pub struct MatchRequest {
     /// Custom data of the match.
     #[serde(default)]
     custom_data: CustomDataBody,
+    /// Id of the backfill of the match, which begins with it.
+    #[schemars(length(min = 1, max = 128))]
+    backfill_id: Option<String>,
+    /// Score of the match in the matcher. It is kept in the audit event of the match.
+    evaluation_score: Option<f64>,
+    /// Quality of the match, by the ranks of its players. It is kept in the audit event of the match.
+    rank_quality: Option<f64>,
     /// Player who hosts the instance, if its template says that a player does. If it is absent: the leader of the ticket that has waited longest.
     host_player_uuid: Option<PlayerUuid>,
     /// Id of the backfill of the match, which then takes further players whatever its profile says. If it is absent: as the profile says.
@@ -234,13 +241,6 @@ impl MatchRequest {
         if self.host_player_uuid.is_some_and(|host| !hosts.into_iter().any(|player| player == host)) {
             return Err(Refused::PlayerNotFound.into());
         }
-        let players: usize = self.teams.iter().map(|team| team.players.len()).sum();
-        if players > MATCH_PLAYERS_MAX {
-            return Err(Refused::MatchTooLarge(MATCH_PLAYERS_MAX).into());
-        }
-        if self.teams.iter().any(|team| team.players.len() > team.max_size) {
-            return Err(Refused::TeamTooFull.into());
-        }
         let active_only = !self.session_tickets.0.is_empty();
         let parties = match active_only {
             true => with_tickets(&self.session_tickets.0)?,
@@ -257,6 +257,8 @@ impl MatchRequest {
             profile_id: self.match_making_profile_id,
             region_id: self.region_id,
             custom_data: self.custom_data.0,
+            scores: MatchScores { evaluation_score: self.evaluation_score, rank_quality: self.rank_quality },
+            backfill_id: self.backfill_id,
             parties,
             added: added.collect(),
             cause: Cause::Server,

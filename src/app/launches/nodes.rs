@@ -50,6 +50,7 @@ impl Launches {
                 allocators: self.served.keys().cloned().collect(),
                 directory: self.directory.clone(),
                 matches: false,
+                profiles: Vec::new(),
             };
             let writes = match stored {
                 Some((version, _)) => Batch::default().expect_version(key.clone(), version),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::fillings::{self, Filling};
@@ -17,6 +18,7 @@ use crate::app::{App, Catalog, Failure};
 use crate::domain::audit::Cause;
 use crate::domain::matchmaking::matcher::Proposal;
 use crate::domain::matchmaking::ticket::TicketEnd;
+use crate::domain::session::match_made::MatchScores;
 use crate::domain::{CustomData, Refused, Session, SessionId};
 
 /// Matches made at once: enough to share commits of the store.
@@ -57,11 +59,25 @@ pub struct Unfilled {
     pub unfit: Vec<Uuid>,
 }
 
-/// Makes these matches. No ticket is in two of them.
-pub async fn make_all(app: &App, catalog: &Arc<Catalog>, orders: Vec<Order>) -> Vec<Outcome> {
-    let made = orders.into_iter().map(|order| match order.fills.clone() {
-        Some(fills) => fill(app, catalog, order, fills).boxed(),
-        None => make(app, catalog, order).boxed(),
+/// Makes these matches. No ticket is in two of them. Once `stop` is cancelled no further one is begun.
+pub async fn make_all(
+    app: &App,
+    catalog: &Arc<Catalog>,
+    orders: Vec<Order>,
+    stop: &CancellationToken,
+) -> Vec<Outcome> {
+    let made = orders.into_iter().map(|order| {
+        async move {
+            if stop.is_cancelled() {
+                let waits = order.sessions.iter().map(|(ticket, _)| *ticket).collect();
+                return Outcome { waits, ..Outcome::default() };
+            }
+            match order.fills.clone() {
+                Some(fills) => fill(app, catalog, order, fills).await,
+                None => make(app, catalog, order).await,
+            }
+        }
+        .boxed()
     });
     let made: Vec<_> = made.collect();
     stream::iter(made).buffer_unordered(AT_ONCE).collect().await
@@ -76,6 +92,7 @@ async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
     match made.await {
         Ok(Made::Session(session)) => {
             note_match(&session.session, &order);
+            app.metrics.matches.of_quality(&order.proposal.quality.spreads);
             Outcome { gone: tickets().collect(), ..Outcome::default() }
         }
         Ok(Made::Lacks(parties)) => {
@@ -164,6 +181,8 @@ fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder
         profile_id: order.profile_id.clone(),
         region_id: order.proposal.region.clone(),
         custom_data: CustomData::new(),
+        scores: MatchScores::default(),
+        backfill_id: None,
         parties: order.sessions.iter().map(party).collect(),
         teams: Teams::OfTickets(order.proposal.sides.clone()),
         instance,

@@ -12,11 +12,11 @@ use crate::app::sessions::{Hook, Many, UpdateMany};
 use crate::app::{App, CachedSession, Catalog, Failure};
 use crate::domain::audit::Cause;
 use crate::domain::matchmaking::Profile;
-use crate::domain::matchmaking::profile::{BackfillMode, InviteTime};
+use crate::domain::matchmaking::profile::{BackfillMode, InviteTime, MATCH_PLAYERS_MAX};
 use crate::domain::matchmaking::ticket::{Ticket, TicketEnd};
 use crate::domain::session::NewSession;
 use crate::domain::session::listing::Listing;
-use crate::domain::session::match_made::{MatchPlayer, MatchTeam, MatchedTicket, NewMatch};
+use crate::domain::session::match_made::{MatchPlayer, MatchScores, MatchTeam, MatchedTicket, NewMatch};
 use crate::domain::{CustomData, PlayerUuid, Refused, Session, SessionId};
 
 /// A match that a matcher wants.
@@ -30,6 +30,10 @@ pub struct MatchOrder {
     pub region_id: String,
     /// Data of the matcher.
     pub custom_data: CustomData,
+    /// What the matcher says of how good the match is.
+    pub scores: MatchScores,
+    /// The id of the backfill that the match begins with: 1 to 128 characters. `None`: it begins without one.
+    pub backfill_id: Option<String>,
     /// The sessions that it is made of, each once.
     pub parties: Vec<Party>,
     /// Who is on which team.
@@ -82,7 +86,7 @@ pub enum Made {
 ///
 /// # Errors
 /// [`Refused::SessionNotFound`] for a party without a demanded ticket; [`Refused::PlayerNotFound`] for a player who is in
-/// none of the parties; [`Refused::SessionTooLarge`]; refusals of the catalog, if it does not have what the profile names;
+/// none of the parties; [`Refused::MatchTooLarge`]; [`Refused::TeamTooFull`]; [`Refused::SessionTooLarge`]; refusals of the catalog, if it does not have what the profile names;
 /// [`Failure::Contended`] if there is such a match already, or after 8 lost races; errors of the store.
 pub async fn make(
     app: &App,
@@ -179,6 +183,8 @@ impl Maker<'_> {
             session,
             match_id: order.match_id.clone(),
             custom_data: order.custom_data.clone(),
+            scores: order.scores,
+            backfill_id: order.backfill_id.clone(),
             profile_id: &order.profile_id,
             profile,
             template,
@@ -243,7 +249,7 @@ fn side(parties: &[&Session], tickets: &[Uuid], profile: &Profile) -> MatchTeam 
     }
 }
 
-/// The teams of a matcher of the studio, with the parties of their players.
+/// The teams of a matcher of the studio, with the parties of their players. What does not exist is refused first.
 fn given(parties: &[&Session], teams: &[MatchTeam], active_only: bool) -> Result<Vec<MatchTeam>, Refused> {
     let mut teams = teams.to_vec();
     for place in teams.iter_mut().flat_map(|team| &mut team.players) {
@@ -252,6 +258,12 @@ fn given(parties: &[&Session], teams: &[MatchTeam], active_only: bool) -> Result
             return Err(Refused::PlayerNotFound);
         }
         place.source_session = party.map(|party| party.id.clone());
+    }
+    if teams.iter().map(|team| team.players.len()).sum::<usize>() > MATCH_PLAYERS_MAX {
+        return Err(Refused::MatchTooLarge(MATCH_PLAYERS_MAX));
+    }
+    if teams.iter().any(|team| team.players.len() > team.max_size) {
+        return Err(Refused::TeamTooFull);
     }
     Ok(teams)
 }

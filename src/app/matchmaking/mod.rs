@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::commits::{Order, Unfilled};
@@ -56,13 +57,17 @@ pub struct MatcherSettings {
 pub struct Matchmaker {
     settings: MatcherSettings,
     news: Arc<TicketNews>,
+    /// A round has it from its beginning to its end.
+    round: tokio::sync::Mutex<()>,
+    /// Not locked while matches are made, which can take long.
     state: tokio::sync::Mutex<State>,
+    /// Not locked during a round: a node is there, however long its rounds take.
+    nodes: tokio::sync::Mutex<Nodes>,
     /// When a pass could next find something although nothing happens, in milliseconds since 1970.
     next_ms: AtomicI64,
 }
 
 struct State {
-    nodes: Nodes,
     /// The configuration that the pools follow.
     matchmaking: Option<Arc<Matchmaking>>,
     pools: BTreeMap<String, Pool>,
@@ -75,14 +80,42 @@ impl Matchmaker {
     /// A matcher that hears this news.
     pub fn new(settings: MatcherSettings, news: Arc<TicketNews>, entropy: &Entropy) -> Self {
         let timeout_ms = i64::try_from(settings.node_timeout.as_millis()).unwrap_or(i64::MAX);
+        let nodes = Nodes::new(entropy.beside().uuid(), timeout_ms);
         let state = State {
-            nodes: Nodes::new(entropy.beside().uuid(), timeout_ms),
             matchmaking: None,
             pools: BTreeMap::new(),
             unsure: BTreeMap::new(),
             polled_up_ms: i64::MIN,
         };
-        Self { settings, news, state: state.into(), next_ms: AtomicI64::new(i64::MAX) }
+        Self {
+            settings,
+            news,
+            round: ().into(),
+            state: state.into(),
+            nodes: nodes.into(),
+            next_ms: AtomicI64::new(i64::MAX),
+        }
+    }
+
+    /// Waits until this node should say again that it makes matches, if there are others.
+    pub async fn wait_until_missed(&self, app: &App) {
+        if !self.settings.is_enabled || app.sessions.store().sole_writer() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(Duration::from_millis(nodes::SAY_EVERY_MS.unsigned_abs())).await;
+    }
+
+    /// Says that this node makes matches, and for which profiles, and finds out which other nodes do.
+    ///
+    /// # Errors
+    /// Errors of the store. The next call does it.
+    pub async fn meet(&self, app: &App) -> Result<(), Failure> {
+        if !self.settings.is_enabled {
+            return Ok(());
+        }
+        let catalog = app.catalog();
+        let profiles = catalog.matchmaking.profiles.iter().filter(|(_, profile)| is_ours(profile));
+        self.nodes.lock().await.meet(app, profiles.map(|(id, _)| id.clone()).collect()).await
     }
 
     /// Waits until a pass may find something.
@@ -101,16 +134,45 @@ impl Matchmaker {
     }
 
     /// Runs one round: takes the news, runs a pass for each profile in which something has changed, and makes the matches.
-    /// Returns whether another round can find more at once.
+    /// It stops early once `stop` is cancelled. Returns whether another round can find more at once: not every pass that is
+    /// due, since passes are `pass_every` apart.
     ///
     /// # Errors
     /// Errors of the store. The next round goes on.
-    pub async fn round(&self, app: &App) -> Result<bool, Failure> {
+    pub async fn round(&self, app: &App, stop: &CancellationToken) -> Result<bool, Failure> {
         if !self.settings.is_enabled {
             return Ok(false);
         }
+        let _round = self.round.lock().await;
         let catalog = app.catalog();
+        let orders = self.orders(app, &catalog, stop).await?;
+        let made = commits::make_all(app, &catalog, orders, stop).await;
         let mut state = self.state.lock().await;
+        let noted = state.note(made);
+        let now_ms = app.clock.now_ms();
+        state.measure(now_ms, &app.metrics);
+        self.next_ms.store(state.next_ms(now_ms), Ordering::Relaxed);
+        Ok(noted? && !stop.is_cancelled())
+    }
+
+    /// Takes the news and runs the passes that are due. The tickets of the orders count as unsure until it is noted what
+    /// has become of them: a panic must not hold them for ever.
+    async fn orders(
+        &self,
+        app: &App,
+        catalog: &Arc<Catalog>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Order>, Failure> {
+        let mut state = self.state.lock().await;
+        if !catalog.matchmaking.profiles.values().any(is_ours) {
+            self.news.take();
+            state.follow(catalog, &*self.nodes.lock().await, app.clock.now_ms(), &app.metrics);
+            state.unsure.clear();
+            return Ok(Vec::new());
+        }
+        let now_ms = app.sessions.require_right_clock().await?;
+        self.meet(app).await?;
+        // No failure from here until the pools have the news: it comes once.
         let news = self.news.take();
         if news.is_none() {
             tracing::warn!(
@@ -118,30 +180,14 @@ impl Matchmaker {
             );
             state.pools.clear();
         }
-        if !catalog.matchmaking.profiles.values().any(is_ours) {
-            state.follow(&catalog, app.clock.now_ms(), &app.metrics);
-            self.next_ms.store(i64::MAX, Ordering::Relaxed);
-            return Ok(false);
-        }
-        let now_ms = app.sessions.require_right_clock().await?;
-        state.nodes.meet(app, now_ms).await?;
-        state.follow(&catalog, now_ms, &app.metrics);
+        state.follow(catalog, &*self.nodes.lock().await, now_ms, &app.metrics);
         state.take(news.unwrap_or_default());
-        state.read(app, self.settings.poll).await?;
+        state.read(app, self.settings.poll, now_ms).await?;
         state.settle_unsure(app).await?;
-        state.prepare(app, &catalog, now_ms).await?;
-        let orders = state.passes(self.settings.threads, now_ms, app).await;
-        // Until it is known what has become of them: a panic must not hold tickets for ever.
+        state.prepare(app, catalog, now_ms).await?;
+        let orders = state.passes(self.settings.threads, now_ms, app, stop).await;
         state.unsure.extend(orders.iter().flat_map(|order| order.sessions.iter().cloned()));
-        let made = commits::make_all(app, &catalog, orders).await;
-        let outcome = state.note(made);
-        state.measure(now_ms, &app.metrics);
-        let next_ms = state.pools.values().filter_map(Pool::next_ms).min().unwrap_or(i64::MAX);
-        // Matches of which it is not known whether they were made are looked at soon.
-        let next_ms = if state.unsure.is_empty() { next_ms } else { now_ms };
-        self.next_ms.store(next_ms, Ordering::Relaxed);
-        outcome?;
-        Ok(state.pools.values().any(|pool| pool.is_due(now_ms)))
+        Ok(orders)
     }
 
     /// Why a ticket waits, for each profile that this node matches, and the time for which that holds, in milliseconds
@@ -183,7 +229,7 @@ impl Matchmaker {
     /// # Errors
     /// Errors of the store.
     pub async fn leave(&self, app: &App) -> Result<(), Failure> {
-        self.state.lock().await.nodes.leave(app).await
+        self.nodes.lock().await.leave(app).await
     }
 }
 
@@ -202,9 +248,8 @@ fn rules_of(catalog: &Catalog, profile: &Profile) -> Rules {
 
 impl State {
     /// Keeps a pool for each profile that this node matches. After a reload all of them begin anew.
-    fn follow(&mut self, catalog: &Arc<Catalog>, now_ms: i64, metrics: &Metrics) {
+    fn follow(&mut self, catalog: &Arc<Catalog>, nodes: &Nodes, now_ms: i64, metrics: &Metrics) {
         let is_same = self.matchmaking.as_ref().is_some_and(|known| Arc::ptr_eq(known, &catalog.matchmaking));
-        let nodes = &self.nodes;
         let is_here =
             |id: &String| catalog.matchmaking.profiles.get(id).is_some_and(is_ours) && nodes.prefer_this(id);
         self.pools.retain(|id, _| {
@@ -248,7 +293,7 @@ impl State {
     }
 
     /// Reads the tickets of new pools, and, at intervals, those that other nodes took in.
-    async fn read(&mut self, app: &App, poll: Duration) -> Result<(), Failure> {
+    async fn read(&mut self, app: &App, poll: Duration, now_ms: i64) -> Result<(), Failure> {
         let store = app.sessions.store();
         let up_ms = app.clock.up_ms();
         let poll_ms = i64::try_from(poll.as_millis()).unwrap_or(i64::MAX);
@@ -256,7 +301,7 @@ impl State {
         for pool in self.pools.values_mut() {
             pool.read_all(store).await?;
             if polls {
-                pool.read_newest(store).await?;
+                pool.read_newest(store, now_ms).await?;
                 pool.read_on(store).await?;
                 pool.running.read_on(store).await?;
                 pool.running.look_for_confirmations();
@@ -300,12 +345,19 @@ impl State {
         Ok(())
     }
 
-    /// Runs a pass in each pool in which something has changed. No two orders have a ticket in common.
-    async fn passes(&mut self, threads: usize, now_ms: i64, app: &App) -> Vec<Order> {
+    /// Runs a pass in each pool in which something has changed, until `stop` is cancelled. No two orders have a ticket in
+    /// common.
+    async fn passes(
+        &mut self,
+        threads: usize,
+        now_ms: i64,
+        app: &App,
+        stop: &CancellationToken,
+    ) -> Vec<Order> {
         let due = self.pools.iter().filter(|(_, pool)| pool.is_due(now_ms)).map(|(id, _)| id.clone());
         let due: Vec<String> = due.collect();
         let (mut orders, mut taken) = (Vec::new(), BTreeSet::new());
-        for ids in due.chunks(threads.max(1)) {
+        for ids in due.chunks(threads.max(1)).take_while(|_| !stop.is_cancelled()) {
             let pools: Vec<_> = ids.iter().filter_map(|id| self.pools.remove_entry(id)).collect();
             let passes = pools.into_iter().map(|(id, mut pool)| {
                 // On a thread of its own: a pass can take a second.
@@ -355,10 +407,12 @@ impl State {
         Some(Order { profile_id: profile.to_owned(), proposal, sessions, fills })
     }
 
-    /// Notes what has become of orders. A failure of one match is logged, and does not end the round.
-    fn note(&mut self, made: Vec<commits::Outcome>) -> Result<(), Failure> {
-        let mut worst = Ok(());
+    /// Notes what has become of orders. A failure of one match is logged, and does not end the round. Returns whether
+    /// tickets wait again, so that a pass can find another match for them.
+    fn note(&mut self, made: Vec<commits::Outcome>) -> Result<bool, Failure> {
+        let (mut worst, mut has_released) = (Ok(()), false);
         for outcome in made {
+            has_released |= !outcome.waits.is_empty();
             for id in outcome.gone {
                 self.unsure.remove(&id);
                 self.remove(id);
@@ -382,7 +436,16 @@ impl State {
                 failure => worst = Failure::worse(worst, failure.map_or(Ok(()), Err)),
             }
         }
-        worst
+        worst.map(|()| has_released)
+    }
+
+    /// When a pass could next find something although nothing happens, in milliseconds since 1970.
+    fn next_ms(&self, now_ms: i64) -> i64 {
+        // Matches of which it is not known whether they were made are looked at soon.
+        if !self.unsure.is_empty() || self.pools.values().any(|pool| pool.is_due(now_ms)) {
+            return now_ms;
+        }
+        self.pools.values().filter_map(Pool::next_ms).min().unwrap_or(i64::MAX)
     }
 
     fn remove(&mut self, id: Uuid) {
@@ -404,3 +467,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

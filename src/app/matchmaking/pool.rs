@@ -30,12 +30,16 @@ pub struct Pool {
     /// The number of the present sweep. The first one reads all tickets before the first pass.
     sweep: u64,
     newest_ms: i64,
-    /// Whether a ticket has come or gone since the last pass.
+    /// When the newest tickets were last read.
+    read_ms: i64,
+    /// Whether a ticket has come, or waits again, since the last pass.
     is_dirty: bool,
     /// When a ticket next reaches an age at which something changes.
     next_ms: Option<i64>,
     /// The running matches that want its tickets.
     pub running: Running,
+    #[cfg(test)]
+    pub panics_next: bool,
 }
 
 struct Known {
@@ -55,9 +59,12 @@ impl Pool {
             sweep_from: None,
             sweep: 0,
             newest_ms: i64::MIN,
+            read_ms: now_ms,
             is_dirty: false,
             next_ms: None,
             running,
+            #[cfg(test)]
+            panics_next: false,
         }
     }
 
@@ -75,8 +82,6 @@ impl Pool {
     pub fn remove(&mut self, id: Uuid) {
         if self.tickets.remove(&id).is_some() {
             self.matcher.remove(id);
-            // Fewer tickets can free a search that was cut off by a limit.
-            self.is_dirty = true;
         }
     }
 
@@ -126,6 +131,8 @@ impl Pool {
     /// Finds matches, and tickets for running ones. The tickets of the proposals are held.
     pub fn pass(&mut self, now_ms: i64) -> Vec<Proposal> {
         self.is_dirty = false;
+        #[cfg(test)]
+        assert!(!self.panics_next, "a test lets this pass panic");
         let Pass { proposals, next_ms, .. } =
             self.matcher.pass(now_ms, &self.running.ready(), &Limits::default());
         self.next_ms = next_ms;
@@ -179,14 +186,16 @@ impl Pool {
         Ok(())
     }
 
-    /// Reads the newest tickets of the profile.
+    /// Reads the newest tickets of the profile. A ticket of a node whose clock is ahead hides none that come after it.
     ///
     /// # Errors
     /// Errors of the store.
-    pub async fn read_newest(&mut self, store: &Store) -> Result<(), Failure> {
-        let since_ms = self.newest_ms.saturating_sub(TAIL_MS);
+    pub async fn read_newest(&mut self, store: &Store, now_ms: i64) -> Result<(), Failure> {
+        let since_ms = self.newest_ms.min(self.read_ms).saturating_sub(TAIL_MS);
         let (from, end) = keys::queued_since(&self.profile_id, since_ms);
-        self.read(store, &from, &end).await.map(drop)
+        self.read(store, &from, &end).await?;
+        self.read_ms = now_ms;
+        Ok(())
     }
 
     /// Reads tickets of a range. Returns the last key, if there may be more.

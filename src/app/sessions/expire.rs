@@ -140,7 +140,7 @@ impl Sessions {
     /// Ends a session whose entry in the queue of deadlines says `due_ms`, unless its deadline has moved since. Removes
     /// the entry if it is out of date. Returns whether it ended the session. If another node changes the session at the
     /// same moment, that node wins and this returns `false`.
-    async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
+    pub(super) async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
         if self.deadlines.is_write_pending(id) {
             return Ok(false);
         }

@@ -1,5 +1,7 @@
 //! Tickets that have ended, and index entries of matchmaking that have outlived their session.
 
+use std::sync::Arc;
+
 use super::Sessions;
 use crate::app::Failure;
 use crate::domain::SessionId;
@@ -9,19 +11,20 @@ use crate::records::{StoredSession, keys};
 use crate::store::{Batch, CommitError};
 
 impl Sessions {
-    /// The session of a match; `None` if there is none. Forgets an entry that has outlived its session: a node of a version
-    /// without matches that ends a session leaves it behind.
+    /// The session of a match; `None` if there is none. Ends it if it is overdue, so that another one can be made. Forgets
+    /// an entry that has outlived its session: a node of a version without matches that ends a session leaves it behind.
     ///
     /// # Errors
     /// Errors of the store.
-    pub async fn session_of_match(&self, match_id: &str) -> Result<Option<SessionId>, Failure> {
+    pub async fn session_of_match(self: &Arc<Self>, match_id: &str) -> Result<Option<SessionId>, Failure> {
         let key = keys::match_of(match_id);
         let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
         let id = decode_session_id(&entry.value)?;
-        let stored = self.store.get(&keys::session(&id)).await?;
-        let stored = stored.map(|session| StoredSession::decode(&session.value)).transpose()?;
-        if stored.is_some_and(|stored| stored.session.is_of_match(match_id)) {
-            return Ok(Some(id));
+        let found = self.stored(&id).await?.filter(|found| found.session.is_of_match(match_id));
+        if let Some(found) = found {
+            let Some(due_ms) = self.overdue_since_ms(&found).await? else { return Ok(Some(id)) };
+            let has_ended = self.expire(&id, due_ms).await?;
+            return Ok(Some(id).filter(|_| !has_ended));
         }
         match self.commit_batch(Batch::default().expect_version(key.clone(), entry.version).delete(key)).await
         {

@@ -10,6 +10,7 @@ use crate::domain::client::Client;
 use crate::domain::instance::Instance;
 use crate::domain::matchmaking::ticket::{JoinParams, Ticket, TicketEnd};
 use crate::domain::session::backfill::Backfill;
+use crate::domain::session::match_made::{MatchResults, MatchScores};
 use crate::domain::session::rights::Right;
 use crate::domain::session::{Player, Status};
 use crate::domain::{CustomData, PlayerUuid, Session};
@@ -64,7 +65,7 @@ pub fn events(change: &Change<'_>) -> Vec<Event> {
             let match_id = Some(made.results.match_id.clone());
             events.push(Event {
                 match_id,
-                custom_data: short(&made.results.custom_data),
+                custom_data: data_of_match(&made.results),
                 ..named("match.created")
             });
         }
@@ -93,6 +94,16 @@ const DATA_BYTES_MAX: usize = 4_096;
 fn short(data: &CustomData) -> CustomData {
     let bytes: usize = data.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes <= DATA_BYTES_MAX { data.clone() } else { CustomData::new() }
+}
+
+/// Data of a match: that of its matcher, and what the matcher says of how good it is, as texts.
+fn data_of_match(results: &MatchResults) -> CustomData {
+    let MatchScores { evaluation_score, rank_quality } = results.scores;
+    let scores = [("evaluation_score", evaluation_score), ("rank_quality", rank_quality)];
+    let scores = scores.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score?.to_string())));
+    let mut data = short(&results.custom_data);
+    data.extend(scores);
+    data
 }
 
 /// What a ticket asks for, without the data that is never read; `None` if it is too large.

@@ -75,7 +75,10 @@ fn who_removes_a_player_decides_the_event() {
     };
     assert_eq!(names(&party, Cause::Server, expires), ["player.culled 2", "player.invite_expired 3"]);
     // A service takes a player out as the player would leave.
-    assert_eq!(names(&party, Cause::Request(None), |session| session.leave(player(2), created())), ["player.left 2"]);
+    assert_eq!(
+        names(&party, Cause::Request(None), |session| session.leave(player(2), created())),
+        ["player.left 2"]
+    );
 }
 
 #[test]
@@ -89,7 +92,10 @@ fn the_end_of_a_session_says_why() {
     };
     let alone = session("L1");
     assert_eq!(reason(&alone, request(1), |session| session.end_by(by(1))), ("session.ended", "deleted"));
-    assert_eq!(reason(&alone, request(1), |session| session.leave(player(1), created())), ("session.ended", "empty"));
+    assert_eq!(
+        reason(&alone, request(1), |session| session.leave(player(1), created())),
+        ("session.ended", "empty")
+    );
     let end = |session: &mut Session| {
         session.end();
         Ok(())

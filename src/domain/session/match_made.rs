@@ -42,11 +42,25 @@ pub struct MatchResults {
     /// Data of the matcher.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
+    /// What the matcher says of how good it is.
+    #[serde(default)]
+    pub scores: MatchScores,
     /// The profile that it was made by, as it was then.
     pub profile: MatchedProfile,
     /// The tickets that it was made of, the longest wait first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tickets: Vec<MatchedTicket>,
+}
+
+/// What a matcher says of how good a match is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MatchScores {
+    /// How it compares with other matches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation_score: Option<f64>,
+    /// How well its players fit by their ranks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank_quality: Option<f64>,
 }
 
 /// What a match shows of its profile.
@@ -107,6 +121,10 @@ pub struct NewMatch<'a> {
     pub match_id: String,
     /// Data of the matcher.
     pub custom_data: CustomData,
+    /// What the matcher says of how good the match is.
+    pub scores: MatchScores,
+    /// The id of the backfill that the match begins with, if it does.
+    pub backfill_id: Option<String>,
     /// The id of the profile.
     pub profile_id: &'a str,
     /// The profile.
@@ -215,6 +233,7 @@ impl Session {
             match_id,
             created: now,
             custom_data: new.custom_data,
+            scores: new.scores,
             profile: MatchedProfile::of(new.profile_id, profile),
             tickets,
         };
@@ -226,6 +245,9 @@ impl Session {
             hosts,
             was_entered: false,
         }));
+        if let Some(id) = new.backfill_id {
+            made.start_backfill(id, new.profile_id.to_owned(), now);
+        }
         made.teams = new.teams.iter().map(team).collect();
         let host = made.instance.as_ref().and_then(|instance| instance.host_player);
         for (team_id, team) in new.teams.into_iter().enumerate() {

@@ -260,18 +260,57 @@ async fn a_match_is_checked_in_order() {
     let crowd = |count: usize| -> Vec<Value> {
         (0..count).map(|_| json!({ "player_uuid": server.app.entropy.uuid(), "status": "invited" })).collect()
     };
+    // What does not exist comes before what is forbidden.
     let full = with(&|body| body["teams"][0]["players"] = json!(crowd(3)));
-    posts(&matcher, &full).await.refused(403, "team_too_full");
-    let large = with(&|body| {
+    posts(&matcher, &full).await.refused(404, "player_not_found");
+    let by_sessions = |mut body: Value| {
+        body["session_tickets"] = json!({});
+        body["sessions"] = json!([party.1]);
+        body
+    };
+    posts(&matcher, &by_sessions(full.clone())).await.refused(403, "team_too_full");
+    let mut gone = full;
+    gone["session_tickets"][&party.1] = json!(Uuid::nil());
+    posts(&matcher, &gone).await.refused(404, "ticket_not_found");
+    let large = by_sessions(with(&|body| {
         body["teams"] = (0..3).map(|_| json!({ "players": crowd(67), "max_size": 100 })).collect();
-    });
+    }));
     posts(&matcher, &large).await.refused(403, "match_too_large");
+    for (field, value) in [("backfill_id", json!("")), ("evaluation_score", json!("good"))] {
+        assert_eq!(posts(&matcher, &with(&|body| body[field] = value.clone())).await.status, 422, "{field}");
+    }
     let stranger = with(&|body| body["teams"][0]["players"] = json!(crowd(1)));
     posts(&matcher, &stranger).await.refused(404, "player_not_found");
     let host = with(&|body| body["host_player_uuid"] = json!(server.app.entropy.uuid()));
     posts(&matcher, &host).await.refused(404, "player_not_found");
     assert_eq!(ticket(&party.0, &party.1).await["ticket_id"], json!(party.2), "nothing has happened");
     session_in(posts(&matcher, &good).await);
+}
+
+#[tokio::test]
+async fn a_match_begins_with_the_backfill_of_its_matcher() {
+    let server = server();
+    let (one, other) = (queued(&server).await, queued(&server).await);
+    let mut body = match_of("m1", &[&one, &other]);
+    body["backfill_id"] = json!("b1");
+    (body["evaluation_score"], body["rank_quality"]) = (json!(0.75), json!(2));
+    let session = session_in(posts(&matcher(&server), &body).await);
+    let seen = one.0.session(&session).await.expect(200).body;
+    assert_eq!(seen["backfill"], json!({ "backfill_id": "b1" }));
+    let plain = session_in(posts(&matcher(&server), &match_of("m2", &[&queued(&server).await])).await);
+    assert_eq!(matcher(&server).session(&plain).await.expect(200).body["backfill"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_id_of_an_overdue_match_is_free() {
+    let server = server();
+    let first = session_in(posts(&matcher(&server), &match_of("m1", &[&queued(&server).await])).await);
+    server.clock.advance(Duration::from_secs(2 * Config::default().sessions.idle_s));
+    let matcher = matcher(&server);
+    matcher.session(&first).await.refused(404, "session_not_found");
+    let second = session_in(posts(&matcher, &match_of("m1", &[&queued(&server).await])).await);
+    assert_ne!(first, second);
+    matcher.session(&second).await.expect(200);
 }
 
 #[tokio::test]

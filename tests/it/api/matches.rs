@@ -5,13 +5,12 @@ use std::time::Duration;
 use futures_util::future::join;
 use http::Method;
 use rallypoint::config::Config;
-use rallypoint::domain::SessionId;
 use rallypoint::domain::matchmaking::matcher::Explanation;
 use rallypoint::domain::matchmaking::profile::{InviteTime, MatcherKind};
 use rallypoint::jobs;
 use rallypoint::records::keys;
 use rallypoint::runtime::settings::catalog;
-use rallypoint::store::{Batch, Memory, Store};
+use rallypoint::store::{Memory, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -78,8 +77,23 @@ pub async fn is_clean(server: &Server) {
 }
 
 /// Runs the jobs of one node.
-async fn tick(node: &Server) {
+pub async fn tick(node: &Server) {
     jobs::tick(&node.app).await.unwrap();
+}
+
+/// Runs both at the same moment, each on a thread of its own.
+async fn at_once<A: Send + 'static, B: Send + 'static>(
+    one: impl Future<Output = A> + Send + 'static,
+    other: impl Future<Output = B> + Send + 'static,
+) -> (A, B) {
+    let (one, other) = join(tokio::spawn(one), tokio::spawn(other)).await;
+    (one.unwrap(), other.unwrap())
+}
+
+/// Runs the jobs of both nodes at the same moment.
+async fn tick_both(one: &Server, other: &Server) {
+    let (one, other) = (one.clone(), other.clone());
+    at_once(async move { tick(&one).await }, async move { tick(&other).await }).await;
 }
 
 /// As many rounds as `RALLYPOINT_ROUNDS` says.
@@ -220,26 +234,6 @@ async fn a_start_finds_the_tickets_that_wait() {
 }
 
 #[tokio::test]
-async fn a_party_that_cannot_be_read_stops_no_other() {
-    let store = Store::Memory(Memory::default());
-    let server = Server::over(store.clone(), with_matches);
-    let damaged = queued(&server, &["duel"]).await;
-    let key = keys::session(&SessionId::parse(&damaged.1).unwrap());
-    store.commit(Batch::default().put(key, "damaged")).await.unwrap();
-    // A node that has not read the session before.
-    let started = server.another_node(store);
-    let on_it = |client: Client| Client { server: started.clone(), ..client };
-    let others = [queued(&started, &["duel"]).await, queued(&started, &["duel"]).await];
-    for _ in 0..4 {
-        started.app.matchmaker.round(&started.app).await.unwrap();
-        started.clock.advance(Duration::from_secs(1));
-    }
-    let [one, other] = others.map(|(player, ..)| on_it(player));
-    let session = match_of_player(&one).await.expect("a match");
-    assert_eq!(match_of_player(&other).await, Some(session));
-}
-
-#[tokio::test]
 async fn a_party_that_leaves_is_not_matched() {
     let server = Server::with(with_matches);
     let (one, other) = (queued(&server, &["duel"]).await, queued(&server, &["duel"]).await);
@@ -252,7 +246,7 @@ async fn a_party_that_leaves_is_not_matched() {
     assert_eq!(match_of_player(&one.0).await, None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_party_leaves_its_queue_or_is_in_the_match() {
     for [one, other] in pairs_of_nodes(with_matches).await {
         for round in 0..rounds() {
@@ -264,7 +258,9 @@ async fn a_party_leaves_its_queue_or_is_in_the_match() {
                 server: if round % 2 == 0 { one.clone() } else { other.clone() },
                 ..parties[0].0.clone()
             };
-            let (left, _) = join(leaver.delete(&path), join(tick(&one), tick(&other))).await;
+            let (here, there) = (one.clone(), other.clone());
+            let ticks = async move { tick_both(&here, &there).await };
+            let (left, ()) = at_once(async move { leaver.delete(&path).await }, ticks).await;
             match (left.status.as_u16(), match_of_player(&parties[0].0).await) {
                 (204, None) => {
                     parties[1].0.delete(&queue(&parties[1].1)).await.expect(204);
@@ -280,7 +276,7 @@ async fn a_party_leaves_its_queue_or_is_in_the_match() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_ticket_in_two_profiles_is_in_one_match() {
     for [one, other] in pairs_of_nodes(with_matches).await {
         for round in 0..rounds() {
@@ -292,8 +288,8 @@ async fn a_ticket_in_two_profiles_is_in_one_match() {
                 queued(&other, &["teams"]).await,
             ];
             one.clock.advance(Duration::from_secs(2));
-            join(tick(&one), tick(&other)).await;
-            join(tick(&one), tick(&other)).await;
+            tick_both(&one, &other).await;
+            tick_both(&one, &other).await;
             let reader = one.service(&["session:read:any"]);
             let mut sizes = Vec::new();
             for (player, ..) in &parties {
@@ -316,7 +312,7 @@ async fn a_ticket_in_two_profiles_is_in_one_match() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn one_of_two_matchers_gets_a_ticket() {
     for [one, other] in pairs_of_nodes(with_matches).await {
         for round in 0..rounds() {
@@ -324,7 +320,9 @@ async fn one_of_two_matchers_gets_a_ticket() {
             let mut body = match_of(&one.app.entropy.uuid().to_string(), &[&parties[0]]);
             body["match_making_profile_id"] = json!("duel");
             let matcher = other.service(&["session:create:matchmade"]);
-            let (posted, ()) = join(matcher.post("/v1/match-made-session", &body), tick(&one)).await;
+            let here = one.clone();
+            let post = async move { matcher.post("/v1/match-made-session", &body).await };
+            let (posted, ()) = at_once(post, async move { tick(&here).await }).await;
             let session = match_of_player(&parties[0].0).await.expect("a match");
             match posted.status.as_u16() {
                 200 => assert_eq!(posted.body["session_id"], json!(session)),
@@ -381,40 +379,6 @@ async fn a_reload_takes_tickets_out_of_profiles() {
 }
 
 #[tokio::test]
-async fn a_match_that_could_not_be_stored_is_made_later() {
-    let memory = Memory::default();
-    let server = Server::over(Store::Memory(memory.clone()), with_matches);
-    let parties = [queued(&server, &["duel"]).await, queued(&server, &["duel"]).await];
-    memory.fail_next_commits(u64::MAX);
-    jobs::tick(&server.app).await.unwrap_err();
-    for (player, party, id) in &parties {
-        assert_eq!(ticket(player, party).await["ticket_id"], json!(id));
-    }
-    memory.fail_next_commits(0);
-    tick(&server).await;
-    assert!(match_of_player(&parties[0].0).await.is_some());
-    is_clean(&server).await;
-}
-
-#[tokio::test]
-async fn a_match_whose_answer_was_lost_is_not_made_again() {
-    let memory = Memory::default();
-    let server = Server::over(Store::Memory(memory.clone()), with_matches);
-    let parties = [queued(&server, &["duel"]).await, queued(&server, &["duel"]).await];
-    memory.lose_answers(true);
-    jobs::tick(&server.app).await.unwrap_err();
-    memory.lose_answers(false);
-    let session = match_of_player(&parties[0].0).await.expect("a match");
-    // A third one finds nobody: the tickets of the match are gone, and the matcher has found out.
-    let third = queued(&server, &["duel"]).await;
-    tick(&server).await;
-    assert_eq!(match_of_player(&parties[1].0).await, Some(session));
-    assert_eq!(match_of_player(&third.0).await, None);
-    assert_eq!(Metrics::of(&server).await.get("matcher_conflicts_total"), 0);
-    is_clean(&server).await;
-}
-
-#[tokio::test]
 async fn the_matcher_can_be_switched_off() {
     let server = Server::with(|config| {
         with_matches(config);
@@ -427,28 +391,6 @@ async fn the_matcher_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn a_match_that_is_too_large_ends_its_tickets() {
-    let server = Server::with(|config| {
-        with_matches(config);
-        config.sessions.session_bytes_max = 3_000;
-    });
-    let mut parties = Vec::new();
-    for _ in 0..2 {
-        let player = server.player();
-        let session = player.creates("party").await;
-        let body = json!({ "queue_id": "duel", "additional_join_params": { "tags": ["x".repeat(1_000)] } });
-        player.post(&queue(&session), &body).await.expect(200);
-        parties.push((player, session));
-    }
-    server.advance(Duration::from_secs(1)).await;
-    for (player, session) in &parties {
-        assert_eq!(ticket(player, session).await, Value::Null);
-        assert_eq!(match_of_player(player).await, None);
-    }
-    assert_eq!(ended(&server, "timeout").await, 2);
-    is_clean(&server).await;
-}
-
 /// Why a ticket waits, by profile.
 async fn explained(server: &Server, ticket: &str) -> Vec<(String, Explanation)> {
     let explained = server.app.matchmaker.explain(&server.app, ticket.parse().unwrap()).await;

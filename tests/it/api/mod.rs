@@ -42,6 +42,8 @@ mod large;
 mod kicked;
 /// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
+/// Matches of the server when something fails in the middle.
+mod match_faults;
 /// Matches that a matcher of the studio makes.
 pub mod match_made;
 /// Matches that the server makes.

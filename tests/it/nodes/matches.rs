@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rallypoint::config::Config;
+use rallypoint::domain::matchmaking::profile::MatcherKind;
 use rallypoint::jobs;
+use rallypoint::records::keys;
+use rallypoint::runtime::settings::catalog;
+use rallypoint::store::Batch;
 use serde_json::json;
 
 use crate::api::matches::{is_clean, match_of_player, queued, with_matches};
@@ -32,6 +36,20 @@ fn with_profiles(config: &mut Config) {
     config.queues = file.queues;
     config.match_making_template_groups = file.match_making_template_groups;
     config.match_making_profiles = file.match_making_profiles;
+    // Sooner than a node says again that it is there.
+    config.matchmaking.poll_ms = 500;
+}
+
+/// Lets the nodes forget each other: each one is alone until it looks again, a second later.
+async fn forget_nodes(nodes: &[&Server]) {
+    for node in nodes {
+        let store = node.app.sessions.store();
+        let (start, end) = keys::all_nodes();
+        for (key, _) in store.scan(&start, &end, 100).await.unwrap() {
+            store.commit(Batch::default().delete(key)).await.unwrap();
+        }
+        node.app.matchmaker.meet(&node.app).await.unwrap();
+    }
 }
 
 /// Three nodes, on each kind of store.
@@ -119,11 +137,81 @@ async fn each_profile_has_a_node_and_another_one_if_that_is_gone() {
 }
 
 #[tokio::test]
+async fn a_node_is_there_however_long_its_round_takes() {
+    for nodes in threes_of_nodes().await {
+        let [first, second, third] = &nodes;
+        for _ in 0..2 {
+            tick(&[first, second, third]).await;
+            first.clock.advance(Duration::from_secs(1));
+        }
+        let pairs = two_in_each_queue(&[second, third]).await;
+        // A round of the first one takes so long that it begins no other one. The job that says that it is there goes on.
+        for _ in 0..6 {
+            first.clock.advance(Duration::from_secs(1));
+            first.app.matchmaker.meet(&first.app).await.unwrap();
+            tick(&[second, third]).await;
+        }
+        assert!(matched(&pairs).await < PROFILES, "nobody takes its profiles over");
+        tick(&[first]).await;
+        assert_eq!(matched(&pairs).await, PROFILES);
+        assert_eq!(conflicts(&nodes).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_profile_that_one_node_does_not_have_is_matched_by_another() {
+    for nodes in threes_of_nodes().await {
+        let [first, second, third] = &nodes;
+        let mut config = Config::default();
+        with_profiles(&mut config);
+        for number in 0..PROFILES / 2 {
+            let profile = config.match_making_profiles.get_mut(&format!("p{number}")).unwrap();
+            profile.matcher = MatcherKind::External;
+        }
+        // As in a rolling change of the configuration.
+        first.app.replace_catalog(catalog(&config));
+        for _ in 0..3 {
+            tick(&[first, second, third]).await;
+            first.clock.advance(Duration::from_secs(1));
+        }
+        let pairs = two_in_each_queue(&[first, second, third]).await;
+        first.clock.advance(Duration::from_secs(1));
+        tick(&[first, second, third]).await;
+        assert_eq!(matched(&pairs).await, PROFILES);
+        assert_eq!(conflicts(&nodes).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_match_the_same_profiles_one_has_conflicts() {
+    for nodes in threes_of_nodes().await {
+        let [first, second, _] = &nodes;
+        tick(&[first, second]).await;
+        first.clock.advance(Duration::from_secs(1));
+        forget_nodes(&[first, second]).await;
+        // The second node took all of them in; the first one reads them.
+        let pairs = two_in_each_queue(&[second]).await;
+        first.clock.advance(Duration::from_millis(500));
+        tick(&[first]).await;
+        assert_eq!(matched(&pairs).await, PROFILES);
+        assert_eq!(conflicts(&nodes).await, 0);
+        tick(&[second]).await;
+        assert_eq!(conflicts(&nodes).await, PROFILES as u64, "it wanted each of these matches, too");
+        assert_eq!(matched(&pairs).await, PROFILES);
+        is_clean(second).await;
+    }
+}
+
+#[tokio::test]
 async fn nodes_that_do_not_know_each_other_make_no_match_twice() {
     for nodes in threes_of_nodes().await {
         let all: Vec<_> = nodes.iter().collect();
+        tick(&all).await;
+        nodes[0].clock.advance(Duration::from_secs(1));
+        forget_nodes(&all).await;
         let pairs = two_in_each_queue(&all).await;
-        // Each one takes all profiles for its own, and has read all tickets.
+        nodes[0].clock.advance(Duration::from_millis(500));
+        // Each one takes all profiles for its own, and reads all tickets.
         join_all(nodes.iter().map(|node| async { jobs::tick(&node.app).await.unwrap() })).await;
         assert_eq!(matched(&pairs).await, PROFILES);
         let mut made = 0;

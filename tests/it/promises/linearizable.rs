@@ -1,10 +1,10 @@
-//! Linearizability: clients of several nodes operate on one session at once. There must be one order of all
+//! Linearizability: clients of several nodes operate on one session at once, and matchers take its ticket. There must be one order of all
 //! operations in which (1) an operation that was answered before another one began comes first and (2) each answer is
 //! the one that a session with one operation at a time would give.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
+use crate::api::match_made::with_external_matcher;
 use crate::harness::{Client, Reply, Server, link_path, platform_path};
 use crate::support::postgres::Database;
 
@@ -27,13 +28,14 @@ const DATA: usize = 4;
 /// Number of rounds, each with a new session.
 const ROUNDS: u64 = 40;
 
-/// The state of a session: its players, one bit each, whether its platform session is linked, and its custom data, a
-/// number.
+/// The state of a session: its players, one bit each, whether its platform session is linked, its custom data, a number,
+/// and the number of its ticket, 0 if it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Session {
     players: u8,
     linked: bool,
     data: u8,
+    ticket: u8,
 }
 
 /// An operation, with the bit of the acting player if that matters.
@@ -44,6 +46,11 @@ enum Operation {
     Leave(u8),
     Link(u8),
     Unlink(u8),
+    /// Lets the party wait in a queue.
+    Queue,
+    Unqueue,
+    /// Makes a match of the session, if it has this ticket.
+    Match(u8),
     /// Reads the session, with or without `If-None-Match`.
     Read,
     /// Reads the platform session, to see whether it is linked.
@@ -61,6 +68,8 @@ enum Answer {
     Refused,
     Read(Option<Session>),
     Found(bool),
+    /// The session has this ticket.
+    Queued(u8),
     /// The ETag does not match: the session is this one.
     Differs(Session),
 }
@@ -78,6 +87,9 @@ fn after(session: Option<Session>, operation: Operation, answer: Answer) -> Opti
             _ => None,
         };
     }
+    if let (Some(now), Operation::Queue, Answer::Queued(ticket)) = (session, operation, answer) {
+        return (now.ticket == 0 || now.ticket == ticket).then_some(Some(Session { ticket, ..now }));
+    }
     let (after, expected) = apply(session, operation);
     (answer == expected).then_some(after)
 }
@@ -85,7 +97,7 @@ fn after(session: Option<Session>, operation: Operation, answer: Answer) -> Opti
 /// The state after an operation without conditions, and its answer.
 fn apply(session: Option<Session>, operation: Operation) -> (Option<Session>, Answer) {
     let Some(now) = session else {
-        let created = |players| Session { players, linked: false, data: 0 };
+        let created = |players| Session { players, linked: false, data: 0, ticket: 0 };
         return match operation {
             Operation::Create(player) => (Some(created(player)), Answer::Done),
             Operation::Read => (None, Answer::Read(None)),
@@ -95,8 +107,16 @@ fn apply(session: Option<Session>, operation: Operation) -> (Option<Session>, An
     };
     let is_in = |player| now.players & player != 0;
     let after = match operation {
-        Operation::Join(player) => Session { players: now.players | player, ..now },
-        Operation::Leave(player) if is_in(player) => Session { players: now.players & !player, ..now },
+        Operation::Join(player) if is_in(player) => now,
+        // A change of the party ends its ticket.
+        Operation::Join(player) => Session { players: now.players | player, ticket: 0, ..now },
+        Operation::Leave(player) if is_in(player) => {
+            Session { players: now.players & !player, ticket: 0, ..now }
+        }
+        Operation::Unqueue if now.ticket != 0 => Session { ticket: 0, ..now },
+        Operation::Match(ticket) if now.ticket == ticket => Session { ticket: 0, ..now },
+        // It succeeds, and says which ticket it is.
+        Operation::Queue => return (session, Answer::Queued(now.ticket)),
         Operation::Link(player) if is_in(player) => Session { linked: true, ..now },
         Operation::Unlink(player) if is_in(player) && now.linked => Session { linked: false, ..now },
         Operation::Read => return (session, Answer::Read(session)),
@@ -152,6 +172,8 @@ struct Round {
     reader: Client,
     session: String,
     platform_session: String,
+    /// The tickets that were seen, by their numbers.
+    tickets: Mutex<Vec<String>>,
     time: AtomicU64,
 }
 
@@ -180,7 +202,36 @@ impl Round {
         };
         let players = players.fold(0, |players, entry| players | bit(entry));
         let data = document["custom_data"]["data"].as_str().map_or(0, |data| data.parse().unwrap());
-        Session { players, linked: document["platform_session"] != json!([]), data }
+        let linked = document["platform_session"] != json!([]);
+        let ticket = document["matchmaking"]["ticket_id"].as_str().map_or(0, |id| self.ticket_number(id));
+        Session { players, linked, data, ticket }
+    }
+
+    /// The number of a ticket, from 1.
+    fn ticket_number(&self, id: &str) -> u8 {
+        let mut tickets = self.tickets.lock().unwrap();
+        let known = tickets.iter().position(|known| known == id);
+        let at = known.unwrap_or_else(|| {
+            tickets.push(id.to_owned());
+            tickets.len() - 1
+        });
+        u8::try_from(at + 1).unwrap()
+    }
+
+    /// The newest ticket that was seen: its number and its id.
+    fn newest_ticket(&self) -> Option<(u8, String)> {
+        let tickets = self.tickets.lock().unwrap();
+        Some((u8::try_from(tickets.len()).unwrap(), tickets.last()?.clone()))
+    }
+
+    /// A matcher makes a match of the session, with nobody in it.
+    async fn make_match(&self, matcher: &Client, ticket: &str) -> Reply {
+        let body = json!({
+            "teams": [{ "players": [], "max_size": 1 }], "session_tickets": { (self.session.clone()): ticket },
+            "region_id": "eu", "match_id": matcher.server.app.entropy.uuid(),
+            "match_create_request_time": "2026-11-23T12:00:30Z", "match_making_profile_id": "4v4",
+        });
+        matcher.post("/v1/match-made-session", &body).await
     }
 
     /// Runs random operations of a player at random nodes.
@@ -194,7 +245,8 @@ impl Round {
             let (id, bit) = (&self.session, 1 << number);
             let link = link_path("XboxLive", &self.platform_session, id);
             let write = known.clone().and_then(|(etag, session)| Some((etag, session?)));
-            let record = match (below(13), write) {
+            let queue = format!("/v1/session/{id}/queue");
+            let record = match (below(18), write) {
                 (0 | 1, _) => {
                     self.record(Operation::Join(bit), async { done(&player.joins(id).await) }).await
                 }
@@ -216,6 +268,25 @@ impl Round {
                     let operation = Operation::Write { known: session, data };
                     self.record(operation, self.write(&reader, &etag, data, &mut known)).await
                 }
+                (9..11, _) => {
+                    let queued = async {
+                        let reply = reader.post(&queue, &json!({ "queue_id": "casual" })).await;
+                        let ticket =
+                            reply.body["ticket_id"].as_str().map(|ticket| self.ticket_number(ticket));
+                        ticket.map(Answer::Queued).or_else(|| done(&reply))
+                    };
+                    self.record(Operation::Queue, queued).await
+                }
+                (11, _) => {
+                    self.record(Operation::Unqueue, async { done(&reader.delete(&queue).await) }).await
+                }
+                (12..14, _) => match self.newest_ticket() {
+                    Some((number, ticket)) => {
+                        let made = async { done(&self.make_match(&reader, &ticket).await) };
+                        self.record(Operation::Match(number), made).await
+                    }
+                    None => None,
+                },
                 _ => self.record(Operation::Read, self.read_if_changed(&reader, &mut known)).await,
             };
             history.extend(record);
@@ -270,8 +341,11 @@ fn done(reply: &Reply) -> Option<Answer> {
 /// Three nodes on these stores.
 fn nodes([store, others @ ..]: [Store; 3]) -> Vec<Server> {
     let one = Server::over(store, |config| {
+        with_external_matcher(config);
+        config.match_making_profiles.get_mut("4v4").unwrap().max_players_per_side = PLAYERS;
         let game = config.templates.get_mut("game").unwrap();
         (game.attempt_auto_join, game.players_per_team) = (false, PLAYERS);
+        game.can_join_matchmaking = true;
     });
     let others = others.map(|store| one.another_node(store));
     [one].into_iter().chain(others).collect()
@@ -287,6 +361,7 @@ async fn run_round(nodes: &[Server], number: u64) -> Vec<Record> {
         nodes: nodes.to_vec(),
         session: String::new(),
         players,
+        tickets: Mutex::default(),
         time,
     };
     let (creator, mut session) = (round.players[0].clone(), String::new());
@@ -313,7 +388,7 @@ async fn run_round(nodes: &[Server], number: u64) -> Vec<Record> {
 /// Asserts that the history of every round on these stores is linearizable.
 async fn assert_linearizable_on(stores: [Store; 3]) {
     let nodes = nodes(stores);
-    let (mut changes, mut writes) = (0, [0; 2]);
+    let (mut changes, mut writes, mut matches) = (0, [0; 2], [0; 2]);
     for number in 0..ROUNDS {
         let mut history = run_round(&nodes, number).await;
         history.sort_by_key(|record| record.began);
@@ -322,10 +397,14 @@ async fn assert_linearizable_on(stores: [Store; 3]) {
         for record in history.iter().filter(|record| matches!(record.operation, Operation::Write { .. })) {
             writes[usize::from(record.answer == Answer::Done)] += 1;
         }
+        for record in history.iter().filter(|record| matches!(record.operation, Operation::Match(_))) {
+            matches[usize::from(record.answer == Answer::Done)] += 1;
+        }
     }
     // Changes that lose every race are in no history. Some must win, beside the creation of each round.
     assert!(changes >= 3 * ROUNDS, "only {changes} changes in {ROUNDS} rounds");
     assert!(writes.iter().all(|writes| *writes >= ROUNDS / 2), "{writes:?} writes with an ETag");
+    assert!(matches.iter().all(|matches| *matches >= ROUNDS / 4), "{matches:?} matches");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -360,7 +439,7 @@ fn the_checker_finds_an_order_if_there_is_one() {
     let created = record(0, Operation::Create(1), Answer::Done, 1);
     let joined = record(2, Operation::Join(2), Answer::Done, 5);
     let seen = |began, players, answered| {
-        let session = Session { players, linked: false, data: 0 };
+        let session = Session { players, linked: false, data: 0, ticket: 0 };
         record(began, Operation::Read, Answer::Read(Some(session)), answered)
     };
     // A read during a join may or may not show the player. After one read has shown them, all later reads must.
@@ -378,7 +457,7 @@ fn the_checker_finds_an_order_if_there_is_one() {
 
 #[test]
 fn the_checker_allows_one_of_two_writes_with_the_same_etag() {
-    let known = Session { players: 1, linked: false, data: 0 };
+    let known = Session { players: 1, linked: false, data: 0, ticket: 0 };
     let written = |data| Session { data, ..known };
     let created = Record { began: 0, operation: Operation::Create(1), answer: Answer::Done, answered: 1 };
     let write = |began, data, answer| Record {
@@ -396,4 +475,18 @@ fn the_checker_allows_one_of_two_writes_with_the_same_etag() {
         is_linearizable(&[created, write(2, 1, Answer::Done), write(3, 1, Answer::Done)]),
         "the same twice"
     );
+}
+
+#[test]
+fn the_checker_allows_one_of_two_matches_with_the_same_ticket() {
+    let record = |began, operation, answer| Record { began, operation, answer, answered: began + 2 };
+    let created = Record { answered: 1, ..record(0, Operation::Create(1), Answer::Done) };
+    let queued = Record { answered: 3, ..record(2, Operation::Queue, Answer::Queued(1)) };
+    let history = |one, other| {
+        let matches = [one, other].map(|answer| record(4, Operation::Match(1), answer));
+        is_linearizable(&[created, queued, matches[0], matches[1]])
+    };
+    assert!(history(Answer::Done, Answer::Refused) && history(Answer::Refused, Answer::Done));
+    assert!(!history(Answer::Done, Answer::Done), "a ticket is in two matches");
+    assert!(!history(Answer::Refused, Answer::Refused), "a ticket is lost");
 }

@@ -96,6 +96,7 @@ impl Model {
                 | Step::JoinQueue { .. }
                 | Step::JoinThrough { .. }
                 | Step::LeaveThrough { .. }
+                | Step::MakeMatch { .. }
                 | Step::ReportHealth { .. }
         );
         self.noted = caller.player.filter(|_| notes_platform);
@@ -124,6 +125,9 @@ impl Model {
             | Step::End { .. } => self.session_step(caller, name, resolved.step, resolved.reply),
             Step::JoinQueue { queue, .. } => self.join_queue(caller, name, *queue, resolved.reply),
             Step::LeaveQueue { .. } => self.leave_queue(caller, name),
+            Step::MakeMatch { match_id, by_tickets, parties, .. } => {
+                self.make_match(caller, match_id, *by_tickets, parties, resolved.reply)
+            }
             Step::RequestInstance { .. }
             | Step::UpdateInstance { .. }
             | Step::EndInstance { .. }

@@ -62,6 +62,7 @@ fn invite_all(
         let entry = entry_for(session, *player, invite.status, now_s);
         (entry.status, entry.team) = (invite.status, *team);
         (entry.data, entry.invited_s) = (invite.options.data.clone(), Some(now_s));
+        entry.match_timeout_s = None;
         (entry.inviter, entry.source) = (invite.inviter, invite.source.clone());
     }
     Ok(invited.into_iter().map(|(player, _)| player).collect())

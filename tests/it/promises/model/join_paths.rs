@@ -125,7 +125,9 @@ fn team_for(session: &Session, joiner: &Joiner) -> Result<usize, Refusal> {
         return Err(if exists { Refusal(403, "session_full") } else { Refusal(404, "team_not_found") });
     };
     let kept = session.entry(joiner.player).map(|entry| entry.team);
-    let team = joiner.team.or(kept).unwrap_or(first);
+    // A player who has a place in a match keeps its team.
+    let asked = joiner.team.filter(|_| session.made.is_none() || kept.is_none());
+    let team = asked.or(kept).unwrap_or(first);
     if team >= session.teams.len() {
         return Err(Refusal(404, "team_not_found"));
     }
@@ -147,6 +149,7 @@ pub fn entry_for(session: &mut Session, player: usize, status: Status, now_s: i6
             inviter: None,
             source: None,
             invited_s: None,
+            match_timeout_s: None,
             joined_s: None,
             given_rights: Default::default(),
             last_seen_s: now_s,
@@ -178,8 +181,12 @@ fn take_slot(session: &mut Session, joiner: &Joiner, now_s: i64) -> Result<(), R
     session.kicked.remove(&joiner.player);
     let entry = entry_for(session, joiner.player, status, now_s);
     (entry.status, entry.team, entry.joined_s, entry.last_seen_s) = (status, team, Some(now_s), now_s);
+    entry.match_timeout_s = None;
     if let Some(data) = &joiner.data {
         entry.data = data.clone();
+    }
+    if let Some(made) = &mut session.made {
+        made.was_entered = true;
     }
     Ok(())
 }
@@ -201,6 +208,11 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
     }
     session.remove_instance_hosted_by(player);
     let has_leader = session.entries.iter().any(|entry| entry.status == Status::Leader);
+    let nobody_came =
+        session.made.as_ref().is_some_and(|made| !made.was_entered) && session.entries.is_empty();
+    if !was_active && nobody_came {
+        session.ended = true;
+    }
     if !was_active || has_leader {
         return Ok(());
     }
@@ -335,7 +347,7 @@ impl Model {
     }
 
     /// A session without players. The server has chosen its id.
-    fn new_session(
+    pub fn new_session(
         &self,
         kind: Kind,
         password: Option<&'static str>,
@@ -352,7 +364,7 @@ impl Model {
             friends: false,
             platform: true,
             password,
-            teams: vec![Team { size, data: None }; teams],
+            teams: vec![Team { size, data: None, tickets: Vec::new() }; teams],
             entries: Vec::new(),
             last_number: 0,
             kicked: Default::default(),
@@ -362,6 +374,7 @@ impl Model {
             listing: None,
             instance: None,
             ticket: None,
+            made: None,
             by_service: false,
             used_s: self.now_s,
             ended: false,
@@ -383,7 +396,7 @@ impl Model {
     }
 
     /// Stores a new session; returns the answer to its creator.
-    fn store(&mut self, mut session: Session) -> Answer {
+    pub fn store(&mut self, mut session: Session) -> Answer {
         if self.setup.settings.auto_list {
             self.listings += 1;
             let data = Data::from([("by".into(), "itself".into())]);

@@ -12,6 +12,7 @@ mod strategies;
 mod regressions;
 mod instances;
 mod invites;
+mod matches;
 mod request;
 mod roster;
 mod session;

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::matches::match_body;
 use super::queues::QUEUES;
 use super::setup::{ALLOCATIONS, IDS, PASSWORDS, PLATFORMS, Setup, TEMPLATE};
 use super::step::{
@@ -149,6 +150,10 @@ impl StepNames<'_> {
                 (Method::DELETE, self.session_path(&format!("/kicked-session/{}", self.other)), None)
             }
             Step::End { .. } => (Method::DELETE, self.session_path(""), None),
+            Step::MakeMatch { match_id, by_tickets, parties, .. } => {
+                let body = match_body(match_id, *by_tickets, parties, |player| self.player(player));
+                (Method::POST, "/v1/match-made-session".into(), Some(body))
+            }
             _ => return Some(self.change_request(step)),
         };
         Some(Request { method, path, body })

@@ -10,15 +10,15 @@ use super::step::{Change, Step, TeamChange};
 
 /// A changed team. It may not shrink below its number of players; a team that exceeds its size may keep it.
 fn reshaped(session: &Session, setup: &Setup, team: usize, change: &TeamChange) -> Result<Team, Refusal> {
-    let (size, data) = match session.teams.get(team) {
-        Some(team) => (team.size, team.data.clone()),
-        None => (setup.settings.shape(session.kind).1, None),
+    let (size, data, tickets) = match session.teams.get(team) {
+        Some(team) => (team.size, team.data.clone(), team.tickets.clone()),
+        None => (setup.settings.shape(session.kind).1, None, Vec::new()),
     };
     let wanted = change.size.unwrap_or(size);
     if wanted < size && wanted < session.slots_taken(team) {
         return Err(Refusal(403, "team_too_full"));
     }
-    Ok(Team { size: wanted, data: change.data.clone().or(data) })
+    Ok(Team { size: wanted, data: change.data.clone().or(data), tickets })
 }
 
 fn reshape(session: &mut Session, setup: &Setup, wanted: &[TeamChange]) -> Result<(), Refusal> {
@@ -181,7 +181,11 @@ pub fn expire_entries(session: &mut Session, setup: &Setup, now_s: i64) {
         setup.settings.invite_expiry_s,
     ) {
         (true, Some(after_s), _) => after_s > 0 && now_s - entry.last_seen_s >= after_s as i64,
-        (false, _, Some(after_s)) => entry.invited_s.is_some_and(|at| now_s - at >= after_s as i64),
+        (false, _, expiry_s) => {
+            let after_s =
+                expiry_s.map(|after_s| after_s as i64).into_iter().chain(entry.match_timeout_s).min();
+            entry.invited_s.zip(after_s).is_some_and(|(at, after_s)| now_s - at >= after_s)
+        }
         _ => false,
     };
     let overdue: Vec<_> =

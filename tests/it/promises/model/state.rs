@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rallypoint::app::rate_limit::WRONG_MAX;
 
 use super::instances::Instance;
+use super::matches::Made;
 use super::queues::{self, Ticket};
 use super::setup::{Kind, Setup};
 use super::step::{GameClient, Right, Status};
@@ -37,6 +38,8 @@ pub struct Entry {
     pub inviter: Option<usize>,
     pub source: Option<String>,
     pub invited_s: Option<i64>,
+    /// After how long the invite ends, if a match sent it.
+    pub match_timeout_s: Option<i64>,
     pub joined_s: Option<i64>,
     pub given_rights: BTreeSet<Right>,
     /// The time of the player's last heartbeat.
@@ -60,6 +63,8 @@ impl Entry {
 pub struct Team {
     pub size: usize,
     pub data: Option<Data>,
+    /// The tickets of its players, if a match was made of them.
+    pub tickets: Vec<String>,
 }
 
 /// A linked platform session.
@@ -100,6 +105,8 @@ pub struct Session {
     pub listing: Option<Listing>,
     pub instance: Option<Instance>,
     pub ticket: Option<Ticket>,
+    /// The match that it was made for.
+    pub made: Option<Made>,
     /// Whether a service made it. Then it ends with its instance, and not with its last player.
     pub by_service: bool,
     /// When the session was last used. It ends at the idle time after that.

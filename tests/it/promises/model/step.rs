@@ -142,6 +142,14 @@ pub struct InstanceChange {
     pub data: Option<Data>,
 }
 
+/// A party of a match: a session, its ticket if it has one, and those of its players who are in the match.
+#[derive(Clone, Debug)]
+pub struct MatchParty {
+    pub id: String,
+    pub ticket: Option<String>,
+    pub players: Vec<usize>,
+}
+
 #[derive(Clone, Debug)]
 pub enum Step {
     Create {
@@ -300,6 +308,14 @@ pub enum Step {
     LeaveQueue {
         session: usize,
     },
+    /// A match of two sessions. Their parties are found out when the step runs.
+    MakeMatch {
+        session: usize,
+        other: usize,
+        match_id: &'static str,
+        by_tickets: bool,
+        parties: Vec<MatchParty>,
+    },
     RequestInstance {
         session: usize,
         instance_request: InstanceRequest,
@@ -361,6 +377,7 @@ impl Step {
             | Self::Wait { .. } => (None, None),
             Self::InviteSession { session, invited, .. } => (Some(*session), Some(*invited)),
             Self::KickSession { session, kicked } => (Some(*session), Some(*kicked)),
+            Self::MakeMatch { session, other, .. } => (Some(*session), Some(*other)),
             Self::Read { session, .. }
             | Self::ReadPlayers { session, .. }
             | Self::ReadPlayer { session, .. }

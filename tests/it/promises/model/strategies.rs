@@ -240,6 +240,20 @@ fn session_step() -> BoxedStrategy<Step> {
     .boxed()
 }
 
+/// A match, of the newest sessions more often than of others. Few ids, so that some are those of a match that was made.
+fn match_step() -> impl Strategy<Value = Step> {
+    let match_id = prop::sample::select(vec!["m1", "m2", "m3", "m4"]);
+    (session(), session(), match_id, prop::bool::weighted(0.7)).prop_map(
+        |(session, other, match_id, by_tickets)| Step::MakeMatch {
+            session,
+            other,
+            match_id,
+            by_tickets,
+            parties: Vec::new(),
+        },
+    )
+}
+
 fn instance_step() -> BoxedStrategy<Step> {
     let id = prop::option::weighted(0.6, prop::sample::select(INSTANCES.to_vec()));
     let host_type = prop::sample::select(vec!["dedicated", "player", "standalone", "preallocated"]);
@@ -323,6 +337,7 @@ pub fn any_step() -> impl Strategy<Value = RandomStep> {
         8 => random_step(instance_step(), insider(), player_choice(4, 2, 1).boxed()),
         1 => random_step(read_allocation, by_few, player_choice(1, 1, 1).boxed()),
         1 => random_step(create_for_service(), Just(PlayerChoice::Number(SERVICE)), player_choice(1, 1, 1).boxed()),
+        2 => random_step(match_step(), Just(PlayerChoice::Number(SERVICE)), player_choice(1, 1, 1).boxed()),
         4 => random_step(wait, player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
     ]
 }

@@ -26,14 +26,23 @@ pub fn set(body: &mut Value, name: &str, value: Option<Value>) {
     }
 }
 
+fn visibility(setup: &Setup, caller: Caller, session: &Session) -> Visibility {
+    let leads = caller.player.is_some_and(|player| session.leads(player));
+    if leads { setup.settings.leader_visibility } else { setup.settings.visibility }
+}
+
+/// Whether there are players whom the caller does not see.
+pub fn hides_players(setup: &Setup, caller: Caller, session: &Session) -> bool {
+    !caller.any && visibility(setup, caller, session) != Visibility::All
+}
+
 /// Whether the caller sees the entry. Everyone sees their own.
 pub fn shows(setup: &Setup, caller: Caller, session: &Session, entry: &Entry) -> bool {
     if caller.any || caller.player == Some(entry.player) {
         return true;
     }
     let own = caller.player.and_then(|player| session.entry(player));
-    let leads = own.is_some_and(|own| own.status == Status::Leader);
-    match if leads { setup.settings.leader_visibility } else { setup.settings.visibility } {
+    match visibility(setup, caller, session) {
         Visibility::All => true,
         Visibility::Team => own.is_some_and(|own| own.team == entry.team),
         Visibility::Oneself | Visibility::None => false,
@@ -103,8 +112,9 @@ impl Model {
         });
         let players: Vec<_> =
             entries.into_iter().map(|entry| self.entry_view(caller, session, entry)).collect();
-        let Team { size, data } = &session.teams[team];
+        let Team { size, data, tickets } = &session.teams[team];
         let mut view = json!({ "players": players, "max_size": size, "team_id": team });
+        set(&mut view, "ticket_ids", session.made.as_ref().map(|_| json!(tickets)));
         set(&mut view, "custom_data", data.as_ref().map(|data| json!(data)));
         view
     }
@@ -122,7 +132,7 @@ impl Model {
             "type": session.kind.name(), "session_id": session.id, "joinable": session.open,
             "joinability": {"open": session.open, "friends": session.friends, "platform": session.platform},
             "teams": teams.collect::<Vec<_>>(), "teams_suppressed": suppressed, "custom_data": session.data,
-            "created": time(session.created_s), "created_by_matchmaking": false,
+            "created": time(session.created_s), "created_by_matchmaking": session.made.is_some(),
         });
         set(&mut view, "region_id", session.region.map(Value::from));
         set(&mut view, "browser", self.listing_view(session));
@@ -134,6 +144,7 @@ impl Model {
             view["platform_session"] = links.into();
             view["platform_scouts"] = self.scouts(session);
             set(&mut view, "matchmaking", self.ticket_view(session));
+            set(&mut view, "matchmaking_results", self.match_view(caller, session));
             set(&mut view, "short_code", session.code.clone().map(Value::from));
         }
         view

@@ -200,6 +200,9 @@ impl World {
             (self.session_name(session, random_step.by_code), self.session_name(other, false));
         let instance = self.model.session(&session).ok().and_then(|session| session.instance.as_ref());
         step.name_instance(instance.and_then(|instance| instance.id.as_deref()));
+        if let Step::MakeMatch { parties, .. } = &mut step {
+            *parties = self.model.parties([&session, &other]);
+        }
         step.name_players(random_step.players.map(|choice| self.choose(choice, &session)));
         let links = self.model.links();
         if let Some(number) = random_step.link
@@ -280,7 +283,7 @@ impl World {
         }
         let id = self.model.session(session).map(|session| session.id.clone());
         match step {
-            Step::Create { .. } => {
+            Step::Create { .. } | Step::MakeMatch { .. } => {
                 let id = reply.body["session_id"].as_str().unwrap();
                 if !self.known.iter().any(|(known, _)| known == id) {
                     self.known.push((id.to_owned(), None));
@@ -302,9 +305,14 @@ impl World {
         }
     }
 
-    /// Copies what the server chose for the instance of a new session. The answer to the creation does not name it.
+    /// Copies what the server chose for the instance of a new session, and what it shows of a match. The answer to the
+    /// creation does not name it.
     async fn adopt_instances(&mut self) {
         for session in &mut self.model.sessions {
+            if let Some(made) = session.made.as_mut().filter(|made| made.shown.is_none()) {
+                let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
+                made.adopt(&self.clients[SERVICE].get(&path).await.body["matchmaking_results"]);
+            }
             if let Some(instance) = session.instance.as_mut().filter(|instance| instance.id.is_none()) {
                 let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
                 instance.adopt(&self.clients[SERVICE].get(&path).await.body["instance"]);
