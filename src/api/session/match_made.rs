@@ -61,9 +61,9 @@ pub struct MatchRequest {
     #[schemars(length(min = 1, max = 128))]
     backfill_id: Option<String>,
     /// Score of the match in the matcher. It is kept in the audit event of the match.
-    evaluation_score: Option<f64>,
+    evaluation_score: Option<Score>,
     /// Quality of the match, by the ranks of its players. It is kept in the audit event of the match.
-    rank_quality: Option<f64>,
+    rank_quality: Option<Score>,
     /// Player who hosts the instance, if its template says that a player does. If it is absent: the leader of the ticket that has waited longest.
     host_player_uuid: Option<PlayerUuid>,
     /// Id of the backfill of the match, which then takes further players whatever its profile says. If it is absent: as the profile says.
@@ -130,6 +130,25 @@ impl JsonSchema for SessionTickets {
             "maxProperties": SESSIONS_MAX,
             "propertyNames": { "minLength": 1, "maxLength": 128 },
         })
+    }
+}
+
+/// A number that a matcher gives a match.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Score(f64);
+
+impl JsonSchema for Score {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Score".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number" })
     }
 }
 
@@ -257,7 +276,10 @@ impl MatchRequest {
             profile_id: self.match_making_profile_id,
             region_id: self.region_id,
             custom_data: self.custom_data.0,
-            scores: MatchScores { evaluation_score: self.evaluation_score, rank_quality: self.rank_quality },
+            scores: MatchScores {
+                evaluation_score: self.evaluation_score.map(|score| score.0),
+                rank_quality: self.rank_quality.map(|score| score.0),
+            },
             backfill_id: self.backfill_id,
             parties,
             added: added.collect(),

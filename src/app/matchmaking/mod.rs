@@ -105,13 +105,20 @@ impl Matchmaker {
         tokio::time::sleep(Duration::from_millis(nodes::SAY_EVERY_MS.unsigned_abs())).await;
     }
 
-    /// Says that this node makes matches, and for which profiles, and finds out which other nodes do.
+    /// Says that this node makes matches, and for which profiles, and finds out which other nodes do. A node whose clock is
+    /// wrong makes none, and says nothing.
     ///
     /// # Errors
     /// Errors of the store. The next call does it.
     pub async fn meet(&self, app: &App) -> Result<(), Failure> {
-        if !self.settings.is_enabled {
+        if !self.settings.is_enabled || app.sessions.store().sole_writer() {
             return Ok(());
+        }
+        match app.sessions.require_right_clock().await.map_err(Failure::from) {
+            Ok(_) => {}
+            // Other jobs log it.
+            Err(failure) if failure.is_clock_wrong() => return Ok(()),
+            Err(failure) => return Err(failure),
         }
         let catalog = app.catalog();
         let profiles = catalog.matchmaking.profiles.iter().filter(|(_, profile)| is_ours(profile));
@@ -192,7 +199,7 @@ impl Matchmaker {
 
     /// Why a ticket waits, for each profile that this node matches, and the time for which that holds, in milliseconds
     /// since 1970. Empty if the ticket waits in no such profile. What is stored counts: a ticket that has come a moment ago
-    /// is explained, and one that has ended is not. Waits for the end of a round.
+    /// is explained, and one that has ended is not. Waits for passes that run.
     ///
     /// # Errors
     /// Errors of the store.
@@ -201,12 +208,13 @@ impl Matchmaker {
         app: &App,
         ticket: Uuid,
     ) -> Result<(i64, BTreeMap<String, Explanation>), Failure> {
+        let now_ms = app.clock.now_ms();
         let mut state = self.state.lock().await;
+        state.follow(&app.catalog(), &*self.nodes.lock().await, now_ms, &app.metrics);
         for pool in state.pools.values_mut() {
             pool.read_all(app.sessions.store()).await?;
-            pool.read_newest(app.sessions.store()).await?;
+            pool.read_newest(app.sessions.store(), now_ms).await?;
         }
-        let now_ms = app.clock.now_ms();
         let session = state.pools.values().find_map(|pool| pool.session_of(ticket));
         let Some(session) = session.cloned() else { return Ok((now_ms, BTreeMap::new())) };
         let session = app.sessions.find_latest(&session).await?;

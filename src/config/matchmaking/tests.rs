@@ -364,6 +364,8 @@ fn settings_that_an_operator_seldom_wants_get_a_warning() {
         &open,
         &["[match_making_profiles.\"p\"] session_type = \"match\": create-or-join finds such sessions"],
     );
+    let reserved = config("invite = \"when_joinable\"", "");
+    warns(&reserved, &["[match_making_profiles.\"p\"] invite = \"when_joinable\", and no instance template"]);
     let rule = "rule_type = \"Inventory\", comparison_operation = \"eq\", comparison_value = 0, item_id = 7";
     let inventory = config("", &format!("{header}\nrules = [{{ {rule} }}]"));
     warns(&inventory, &["there is no inventory service, so every count and level is 0"]);

@@ -1,6 +1,7 @@
 //! Settings of matchmaking that are allowed and that an operator seldom wants.
 
 use crate::config::Config;
+use crate::domain::matchmaking::profile::InviteTime;
 
 /// Adds the warnings about matchmaking.
 pub fn warn(config: &Config, warnings: &mut Vec<String>) {
@@ -28,6 +29,12 @@ pub fn warn(config: &Config, warnings: &mut Vec<String>) {
         }
     }
     for (id, profile) in &config.match_making_profiles {
+        if profile.invite == InviteTime::WhenJoinable && profile.instance_request_template_id.is_none() {
+            warnings.push(format!(
+                "[match_making_profiles.{id:?}] invite = \"when_joinable\", and no instance template: nobody is invited before \
+                 a matched player, who is not told of the match, has made an instance; set instance_request_template_id"
+            ));
+        }
         let Some(template) = config.templates.get(&profile.session_type) else { continue };
         if template.default_public && template.joins_first() {
             warnings.push(format!(

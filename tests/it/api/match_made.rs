@@ -257,6 +257,20 @@ async fn a_match_is_checked_in_order() {
     }
     let template = with(&|body| body["instance_launch_template_id"] = json!(Uuid::nil()));
     posts(&matcher, &template).await.refused(404, "instance_template_not_found");
+    assert_eq!(ticket(&party.0, &party.1).await["ticket_id"], json!(party.2), "nothing has happened");
+}
+
+#[tokio::test]
+async fn what_a_match_refers_to_comes_before_what_it_may_not_be() {
+    let server = server();
+    let party = queued(&server).await;
+    let good = match_of("m1", &[&party]);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut body = good.clone();
+        change(&mut body);
+        body
+    };
+    let matcher = matcher(&server);
     let crowd = |count: usize| -> Vec<Value> {
         (0..count).map(|_| json!({ "player_uuid": server.app.entropy.uuid(), "status": "invited" })).collect()
     };
@@ -354,7 +368,9 @@ async fn players_are_told_when_the_instance_can_be_joined() {
         profile.instance_request_template_id = Some(HOSTED.parse().unwrap());
         profile.accept_timeout_s = 10;
     });
-    let (one, other) = (queued(&server).await, queued(&server).await);
+    let one = queued(&server).await;
+    server.clock.advance(Duration::from_secs(1));
+    let other = queued(&server).await;
     let matcher = server.service(&["session:*"]);
     let mut body = match_of("m1", &[&one, &other]);
     for team in [0, 1] {

@@ -10,7 +10,7 @@ use rallypoint::domain::matchmaking::profile::{InviteTime, MatcherKind};
 use rallypoint::jobs;
 use rallypoint::records::keys;
 use rallypoint::runtime::settings::catalog;
-use rallypoint::store::{Memory, Store};
+use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -74,6 +74,18 @@ pub async fn is_clean(server: &Server) {
     assert!(left.is_empty(), "{left:?}");
     let lacking: Vec<_> = expected.iter().filter(|key| !stored.contains_key(*key)).collect();
     assert!(lacking.is_empty(), "{lacking:?}");
+}
+
+/// Lets the nodes forget each other: each one is alone until it looks again, a second later.
+pub async fn forget_nodes(nodes: &[&Server]) {
+    for node in nodes {
+        let store = node.app.sessions.store();
+        let (start, end) = keys::all_nodes();
+        for (key, _) in store.scan(&start, &end, 100).await.unwrap() {
+            store.commit(Batch::default().delete(key)).await.unwrap();
+        }
+        node.app.matchmaker.meet(&node.app).await.unwrap();
+    }
 }
 
 /// Runs the jobs of one node.
@@ -203,7 +215,9 @@ async fn a_match_finds_a_host_although_places_are_reserved() {
         (profile.invite, profile.accept_timeout_s) = (InviteTime::WhenJoinable, 10);
         profile.max_players_per_side = 1;
     });
-    let (one, other) = (queued(&server, &["teams"]).await, queued(&server, &["teams"]).await);
+    let one = queued(&server, &["teams"]).await;
+    server.clock.advance(Duration::from_secs(1));
+    let other = queued(&server, &["teams"]).await;
     server.advance(Duration::from_secs(1)).await;
     let reader = server.service(&["session:read:any"]);
     let session = match_of_player(&one.0).await.expect("the host is invited");

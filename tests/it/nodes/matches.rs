@@ -7,12 +7,10 @@ use futures_util::future::join_all;
 use rallypoint::config::Config;
 use rallypoint::domain::matchmaking::profile::MatcherKind;
 use rallypoint::jobs;
-use rallypoint::records::keys;
 use rallypoint::runtime::settings::catalog;
-use rallypoint::store::Batch;
 use serde_json::json;
 
-use crate::api::matches::{is_clean, match_of_player, queued, with_matches};
+use crate::api::matches::{forget_nodes, is_clean, match_of_player, queued, with_matches};
 use crate::harness::{Client, Metrics, Server, shared_stores};
 
 /// Number of profiles: enough for every node to have some.
@@ -38,18 +36,6 @@ fn with_profiles(config: &mut Config) {
     config.match_making_profiles = file.match_making_profiles;
     // Sooner than a node says again that it is there.
     config.matchmaking.poll_ms = 500;
-}
-
-/// Lets the nodes forget each other: each one is alone until it looks again, a second later.
-async fn forget_nodes(nodes: &[&Server]) {
-    for node in nodes {
-        let store = node.app.sessions.store();
-        let (start, end) = keys::all_nodes();
-        for (key, _) in store.scan(&start, &end, 100).await.unwrap() {
-            store.commit(Batch::default().delete(key)).await.unwrap();
-        }
-        node.app.matchmaker.meet(&node.app).await.unwrap();
-    }
 }
 
 /// Three nodes, on each kind of store.
@@ -189,6 +175,8 @@ async fn of_two_nodes_that_match_the_same_profiles_one_has_conflicts() {
         tick(&[first, second]).await;
         first.clock.advance(Duration::from_secs(1));
         forget_nodes(&[first, second]).await;
+        // Each one has all profiles now.
+        tick(&[first, second]).await;
         // The second node took all of them in; the first one reads them.
         let pairs = two_in_each_queue(&[second]).await;
         first.clock.advance(Duration::from_millis(500));

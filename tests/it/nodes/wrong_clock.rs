@@ -7,10 +7,12 @@ use rallypoint::app::Failure;
 use rallypoint::domain::SessionId;
 use rallypoint::env::Clock;
 use rallypoint::jobs;
+use rallypoint::records::keys;
 use rallypoint::runtime::admin;
 use rallypoint::store::{Postgres, PostgresSettings, Store, StoreError};
 use serde_json::{Value, json};
 
+use crate::api::matches::with_matches;
 use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, platform_path};
 use crate::support::postgres::Database;
 
@@ -297,4 +299,24 @@ async fn a_server_with_a_wrong_clock_ends_no_logins() {
     wrong.clock.advance(Duration::from_secs(9_000));
     jobs::tick(&wrong.app).await.unwrap_err();
     log_in(json!({"grant_type": "refresh", "portal_access_token": token})).await;
+}
+
+#[tokio::test]
+async fn a_server_with_a_wrong_clock_leaves_matches_to_others() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
+    let store = Store::Postgres(Postgres::open(settings).await.unwrap());
+    let server = Server::over(store.clone(), with_matches);
+    set_clock(&server);
+    let says = async || {
+        server.clock.advance(SECOND);
+        server.app.matchmaker.meet(&server.app).await.unwrap();
+        let (start, end) = keys::all_nodes();
+        let records = store.scan(&start, &end, 10).await.unwrap();
+        records.into_iter().map(|(_, entry)| entry.version).collect::<Vec<_>>()
+    };
+    let (first, second) = (says().await, says().await);
+    assert!(first.len() == 1 && first != second);
+    server.clock.advance(700 * SECOND);
+    assert_eq!(says().await, second, "others see that it says nothing any more");
 }

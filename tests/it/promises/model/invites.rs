@@ -82,8 +82,12 @@ impl Model {
         let from_inviter =
             |player| inviter.map_or(0, |inviter| self.count_other_invites_from(inviter, player, id));
         let at_limit = |player: &usize| {
-            self.count_other_sessions(*player, id, false) >= settings.invites_max
-                || from_inviter(*player) >= settings.invites_per_inviter_max
+            // An invite that is there counts no more than before, also if a match has given more of them than are allowed.
+            let session = self.session(id).ok();
+            let known = session.and_then(|session| session.entry(*player)).filter(|entry| !entry.is_active());
+            known.is_none() && self.count_other_sessions(*player, id, false) >= settings.invites_max
+                || known.is_none_or(|known| known.inviter != inviter)
+                    && from_inviter(*player) >= settings.invites_per_inviter_max
         };
         if invited.iter().any(at_limit) { Err(Refusal(403, "too_many_invites")) } else { Ok(()) }
     }

@@ -124,9 +124,14 @@ impl Model {
         session.teams = parties.iter().map(team).collect();
         for (team, party) in parties.iter().enumerate() {
             for player in &party.players {
+                // Of several parties in which the player is active, the first by its id.
+                let is_in = |party: &&MatchParty| {
+                    self.session(&party.id).is_ok_and(|session| session.is_active(*player))
+                };
+                let source = parties.iter().filter(is_in).map(|party| party.id.clone()).min();
                 let entry = entry_for(&mut session, *player, Status::Invited, self.now_s);
                 (entry.team, entry.invited_s) = (team, Some(self.now_s));
-                (entry.source, entry.match_timeout_s) = (Some(party.id.clone()), Some(ACCEPT_TIMEOUT_S));
+                (entry.source, entry.match_timeout_s) = (source, Some(ACCEPT_TIMEOUT_S));
             }
         }
         let queued = parties.iter().filter_map(|party| self.session(&party.id).ok()?.made_ticket(self));
