@@ -58,11 +58,10 @@ impl MatchMetrics {
             Unit::Seconds,
             metrics.waits.clone(),
         );
-        registry.register_with_unit(
-            "match_spread",
-            "How far apart the tickets of a match of the server are, in the field in which it is most: 1 is the widest \
-             limit of the profile",
-            Unit::Ratios,
+        registry.register(
+            "match_spread_ratio",
+            "How far apart the tickets of a match of the server are, in the field in which they differ most: 1 is the \
+             widest limit of the profile",
             metrics.spreads.clone(),
         );
         registry.register(
