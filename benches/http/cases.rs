@@ -180,12 +180,12 @@ impl Case {
             Self::Join => {
                 let newcomer = which.newcomer();
                 step(&|session| session.join(&newcomer, JoinPath::Session, rules()).unwrap());
-                step(&|session| session.leave(newcomer.player).unwrap());
+                step(&|session| session.leave(newcomer.player, rules().now).unwrap());
             }
             Self::Invite => {
                 let player = which.invited().player;
                 step(&|session| session.invite(leader, player, &invite(which)).unwrap());
-                step(&|session| session.kick(leader, player).unwrap());
+                step(&|session| session.kick(leader, player, rules().now).unwrap());
             }
             Self::Move => {
                 let (player, here) = (which.player(2), which.joiner(2).team_id.unwrap());
@@ -198,7 +198,7 @@ impl Case {
                 guests().for_each(|guest| {
                     step(&|session| session.join(&guest, JoinPath::Session, rules()).unwrap());
                 });
-                guests().for_each(|guest| step(&|session| session.leave(guest.player).unwrap()));
+                guests().for_each(|guest| step(&|session| session.leave(guest.player, rules().now).unwrap()));
             }
             _ => panic!("{} makes no changes", self.name()),
         }
