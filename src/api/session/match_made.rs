@@ -57,9 +57,6 @@ pub struct MatchRequest {
     /// Custom data of the match.
     #[serde(default)]
     custom_data: CustomDataBody,
-    /// Id of the backfill of the match, which begins with it.
-    #[schemars(length(min = 1, max = 128))]
-    backfill_id: Option<String>,
     /// Score of the match in the matcher. It is kept in the audit event of the match.
     evaluation_score: Option<Score>,
     /// Quality of the match, by the ranks of its players. It is kept in the audit event of the match.
@@ -286,7 +283,6 @@ impl MatchRequest {
             cause: Cause::Server,
             teams: Teams::Given { teams: self.teams.into_iter().map(MatchTeam::from).collect(), active_only },
             instance,
-            backfill_id: self.backfill_id,
             host_player: self.host_player_uuid,
         })
     }

@@ -186,7 +186,6 @@ fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder
         parties: order.sessions.iter().map(party).collect(),
         teams: Teams::OfTickets(order.proposal.sides.clone()),
         instance,
-        backfill_id: None,
         host_player: None,
         added: BTreeMap::new(),
         cause: Cause::Server,

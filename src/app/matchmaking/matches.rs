@@ -32,8 +32,6 @@ pub struct MatchOrder {
     pub custom_data: CustomData,
     /// What the matcher says of how good the match is.
     pub scores: MatchScores,
-    /// The id of the backfill that the match begins with: 1 to 128 characters. `None`: it begins without one.
-    pub backfill_id: Option<String>,
     /// The sessions that it is made of, each once.
     pub parties: Vec<Party>,
     /// Who is on which team.
@@ -184,7 +182,6 @@ impl Maker<'_> {
             match_id: order.match_id.clone(),
             custom_data: order.custom_data.clone(),
             scores: order.scores,
-            backfill_id: order.backfill_id.clone(),
             profile_id: &order.profile_id,
             profile,
             template,

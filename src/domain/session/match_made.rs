@@ -123,8 +123,6 @@ pub struct NewMatch<'a> {
     pub custom_data: CustomData,
     /// What the matcher says of how good the match is.
     pub scores: MatchScores,
-    /// The id of the backfill that the match begins with, if it does.
-    pub backfill_id: Option<String>,
     /// The id of the profile.
     pub profile_id: &'a str,
     /// The profile.
@@ -245,9 +243,6 @@ impl Session {
             hosts,
             was_entered: false,
         }));
-        if let Some(id) = new.backfill_id {
-            made.start_backfill(id, new.profile_id.to_owned(), now);
-        }
         made.teams = new.teams.iter().map(team).collect();
         let host = made.instance.as_ref().and_then(|instance| instance.host_player);
         for (team_id, team) in new.teams.into_iter().enumerate() {

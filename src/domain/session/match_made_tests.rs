@@ -38,7 +38,6 @@ fn new_match<'a>(profile: &'a Profile, template: &'a Template) -> NewMatch<'a> {
         match_id: "m".into(),
         custom_data: CustomData::new(),
         scores: MatchScores::default(),
-        backfill_id: None,
         profile_id: "p",
         profile,
         template,

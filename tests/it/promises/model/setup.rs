@@ -7,6 +7,7 @@ use rallypoint::domain::client::VersionCheck;
 use rallypoint::domain::instance::HostType;
 use rallypoint::domain::instance::health::HealthRules;
 use rallypoint::domain::instance::template::{InstanceTemplate, MapChoice};
+use rallypoint::domain::matchmaking::profile::BackfillMode;
 use rallypoint::domain::template::{AutoStartup, Visibility};
 use uuid::Uuid;
 
@@ -207,6 +208,9 @@ impl Settings {
         with_queues(config);
         // The model has no matcher. Tests of matches look at the parties that are matched.
         config.matchmaking.enabled = false;
+        for profile in config.match_making_profiles.values_mut() {
+            profile.backfill = BackfillMode::Off;
+        }
         config.matchmaking.ticket_timeout_s = TICKET_TIMEOUT_S as u32;
         config.templates.get_mut("game").unwrap().can_join_matchmaking = true;
         let HealthSettings { cadence_s, missed_percent, missed_max } = self.health;
