@@ -404,7 +404,6 @@ async fn the_matcher_can_be_switched_off() {
     assert!(explained(&server, &parties[0].2).await.is_empty());
 }
 
-#[tokio::test]
 /// Why a ticket waits, by profile.
 async fn explained(server: &Server, ticket: &str) -> Vec<(String, Explanation)> {
     let explained = server.app.matchmaker.explain(&server.app, ticket.parse().unwrap()).await;
