@@ -209,6 +209,9 @@ impl Matchmaker {
         ticket: Uuid,
     ) -> Result<(i64, BTreeMap<String, Explanation>), Failure> {
         let now_ms = app.clock.now_ms();
+        if !self.settings.is_enabled {
+            return Ok((now_ms, BTreeMap::new()));
+        }
         let mut state = self.state.lock().await;
         state.follow(&app.catalog(), &*self.nodes.lock().await, now_ms, &app.metrics);
         for pool in state.pools.values_mut() {

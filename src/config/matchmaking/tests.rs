@@ -364,7 +364,7 @@ fn settings_that_an_operator_seldom_wants_get_a_warning() {
         &open,
         &["[match_making_profiles.\"p\"] session_type = \"match\": create-or-join finds such sessions"],
     );
-    let reserved = config("invite = \"when_joinable\"", "");
+    let reserved = config("invite = \"when_joinable\"", &format!("{header}\nrules = [{{ {rule} }}]"));
     warns(&reserved, &["[match_making_profiles.\"p\"] invite = \"when_joinable\", and no instance template"]);
     let rule = "rule_type = \"Inventory\", comparison_operation = \"eq\", comparison_value = 0, item_id = 7";
     let inventory = config("", &format!("{header}\nrules = [{{ {rule} }}]"));
