@@ -55,8 +55,18 @@ pub struct Unfilled {
     pub profile_id: String,
     /// The session of the match.
     pub session_id: SessionId,
-    /// Tickets that it must not get. Empty: it was not as it had been seen.
-    pub unfit: Vec<Uuid>,
+    /// Why it did not.
+    pub why: WhyUnfilled,
+}
+
+/// Why a running match did not get all tickets of an order.
+pub enum WhyUnfilled {
+    /// It must not get these.
+    Unfit(Vec<Uuid>),
+    /// It was not as it had been seen.
+    Changed,
+    /// The commit has failed, or other changes of the match were always faster.
+    Failed,
 }
 
 /// Makes these matches. No ticket is in two of them. Once `stop` is cancelled no further one is begun.
@@ -125,7 +135,7 @@ async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
 async fn fill(app: &App, catalog: &Arc<Catalog>, order: Order, fills: Fillable) -> Outcome {
     let tickets = || order.sessions.iter().map(|(ticket, _)| *ticket);
     let id = fills.session_id.clone();
-    let unfilled = |unfit| Unfilled { profile_id: order.profile_id.clone(), session_id: id.clone(), unfit };
+    let unfilled = |why| Unfilled { profile_id: order.profile_id.clone(), session_id: id.clone(), why };
     match isolate(&app.metrics, &id, fillings::fill(app, catalog, &order, fills)).await {
         Ok(Some(filling)) => {
             let Filling { sent, lacking, unfit } = filling;
@@ -135,17 +145,22 @@ async fn fill(app: &App, catalog: &Arc<Catalog>, order: Order, fills: Fillable) 
                 app.metrics.matches.conflict();
             }
             let gone = sent.into_iter().chain(lacking).collect();
-            let unfilled = (!unfit.is_empty()).then(|| unfilled(unfit.clone()));
+            let unfilled = (!unfit.is_empty()).then(|| unfilled(WhyUnfilled::Unfit(unfit.clone())));
             Outcome { gone, waits: unfit, unfilled, ..Outcome::default() }
         }
-        // The match has changed, or another node changes it at this moment.
-        Ok(None) | Err(Failure::Contended) => {
+        Ok(None) => {
             app.metrics.matches.conflict();
-            let unfilled = Some(unfilled(Vec::new()));
+            let unfilled = Some(unfilled(WhyUnfilled::Changed));
+            Outcome { waits: tickets().collect(), unfilled, ..Outcome::default() }
+        }
+        Err(Failure::Contended) => {
+            app.metrics.matches.conflict();
+            let unfilled = Some(unfilled(WhyUnfilled::Failed));
             Outcome { waits: tickets().collect(), unfilled, ..Outcome::default() }
         }
         Err(failure) => {
-            Outcome { failure: Some(failure), unfilled: Some(unfilled(Vec::new())), ..Outcome::default() }
+            let unfilled = Some(unfilled(WhyUnfilled::Failed));
+            Outcome { failure: Some(failure), unfilled, ..Outcome::default() }
         }
     }
 }

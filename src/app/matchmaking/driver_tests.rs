@@ -63,7 +63,7 @@ async fn a_stop_lets_the_tickets_of_matches_that_are_not_begun_wait() {
     assert_eq!(matchmaker.explain(&app, tickets[0]).await.unwrap().1.len(), 1);
     stop.cancel();
     let made = commits::make_all(&app, &catalog, orders, &stop).await;
-    assert!(matchmaker.state.lock().await.note(made).unwrap(), "they wait again");
+    assert!(matchmaker.state.lock().await.note(made, app.clock.up_ms()).unwrap(), "they wait again");
     assert!(has_ticket(&app, 1).await && has_ticket(&app, 2).await);
     matchmaker.round(&app, &CancellationToken::new()).await.unwrap();
     assert!(!has_ticket(&app, 1).await && !has_ticket(&app, 2).await);

@@ -26,7 +26,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::commits::{Order, Unfilled};
+use self::commits::{Order, Unfilled, WhyUnfilled};
 use self::news::{News, TicketNews};
 use self::nodes::Nodes;
 use self::pool::Pool;
@@ -155,10 +155,10 @@ impl Matchmaker {
         let orders = self.orders(app, &catalog, stop).await?;
         let made = commits::make_all(app, &catalog, orders, stop).await;
         let mut state = self.state.lock().await;
-        let noted = state.note(made);
-        let now_ms = app.clock.now_ms();
+        let (now_ms, up_ms) = (app.clock.now_ms(), app.clock.up_ms());
+        let noted = state.note(made, up_ms);
         state.measure(now_ms, &app.metrics);
-        self.next_ms.store(state.next_ms(now_ms), Ordering::Relaxed);
+        self.next_ms.store(state.next_ms(now_ms, up_ms), Ordering::Relaxed);
         Ok(noted? && !stop.is_cancelled())
     }
 
@@ -191,8 +191,8 @@ impl Matchmaker {
         state.take(news.unwrap_or_default());
         state.read(app, self.settings.poll, now_ms).await?;
         state.settle_unsure(app).await?;
-        state.prepare(app, catalog, now_ms).await?;
-        let orders = state.passes(self.settings.threads, now_ms, app, stop).await;
+        let due = state.prepare(app, catalog, now_ms).await;
+        let orders = state.passes(&due, self.settings.threads, now_ms, app, stop).await;
         state.unsure.extend(orders.iter().flat_map(|order| order.sessions.iter().cloned()));
         Ok(orders)
     }
@@ -283,14 +283,14 @@ impl State {
         for news in news {
             match news {
                 News::Ended(id) => self.remove(id),
-                News::Wants { profile_id, session_id, wanted } => {
-                    if let Some(pool) = self.pools.get_mut(&profile_id) {
-                        pool.running.note(session_id, wanted);
+                News::Wants { profile_id, session_id, created_ms, wanted } => {
+                    let Some(pool) = self.pools.get_mut(&profile_id) else { continue };
+                    match wanted {
+                        Some(wanted) => pool.running.note(session_id, created_ms, wanted),
+                        None => pool.running.forget(&session_id),
                     }
                 }
-                News::WantsNobody(id) => {
-                    self.pools.values_mut().for_each(|pool| pool.running.note(id.clone(), None))
-                }
+                News::WantsNobody(id) => self.pools.values_mut().for_each(|pool| pool.running.forget(&id)),
                 News::Confirmed(id) => self.pools.values_mut().for_each(|pool| pool.running.confirmed(&id)),
                 News::Waits(waiting) => {
                     for (profile, values) in &waiting.by_profile {
@@ -315,8 +315,8 @@ impl State {
                 pool.read_newest(store, now_ms).await?;
                 pool.read_on(store).await?;
                 pool.running.read_on(store).await?;
-                pool.running.look_for_confirmations();
             }
+            pool.running.try_those_set_aside(up_ms, polls);
         }
         if polls {
             self.polled_up_ms = up_ms;
@@ -348,25 +348,30 @@ impl State {
         Ok(())
     }
 
-    /// Finds the running matches that the passes may fill.
-    async fn prepare(&mut self, app: &App, catalog: &Catalog, now_ms: i64) -> Result<(), Failure> {
-        for pool in self.pools.values_mut().filter(|pool| pool.is_due(now_ms)) {
-            pool.prepare(app, catalog, now_ms).await?;
+    /// Finds the running matches that the passes may fill. Returns the profiles whose passes are due: not those whose
+    /// running matches could not be read, which have their passes later.
+    async fn prepare(&mut self, app: &App, catalog: &Catalog, now_ms: i64) -> Vec<String> {
+        let mut due = Vec::new();
+        for (id, pool) in self.pools.iter_mut().filter(|(_, pool)| pool.is_due(now_ms)) {
+            match pool.prepare(app, catalog, now_ms).await {
+                Ok(()) => due.push(id.clone()),
+                Err(failure) => {
+                    tracing::error!(profile = id, %failure, "running matches cannot be read, so no tickets are matched");
+                }
+            }
         }
-        Ok(())
+        due
     }
 
-    /// Runs a pass in each pool in which something has changed, until `stop` is cancelled. No two orders have a ticket in
-    /// common.
+    /// Runs a pass in the pools of these profiles, until `stop` is cancelled. No two orders have a ticket in common.
     async fn passes(
         &mut self,
+        due: &[String],
         threads: usize,
         now_ms: i64,
         app: &App,
         stop: &CancellationToken,
     ) -> Vec<Order> {
-        let due = self.pools.iter().filter(|(_, pool)| pool.is_due(now_ms)).map(|(id, _)| id.clone());
-        let due: Vec<String> = due.collect();
         let (mut orders, mut taken) = (Vec::new(), BTreeSet::new());
         for ids in due.chunks(threads.max(1)).take_while(|_| !stop.is_cancelled()) {
             let pools: Vec<_> = ids.iter().filter_map(|id| self.pools.remove_entry(id)).collect();
@@ -420,7 +425,7 @@ impl State {
 
     /// Notes what has become of orders. A failure of one match is logged, and does not end the round. Returns whether
     /// tickets wait again, so that a pass can find another match for them.
-    fn note(&mut self, made: Vec<commits::Outcome>) -> Result<bool, Failure> {
+    fn note(&mut self, made: Vec<commits::Outcome>, up_ms: i64) -> Result<bool, Failure> {
         let (mut worst, mut has_released) = (Ok(()), false);
         for outcome in made {
             has_released |= !outcome.waits.is_empty();
@@ -432,12 +437,13 @@ impl State {
                 self.unsure.remove(&id);
                 self.release(id);
             }
-            if let Some(Unfilled { profile_id, session_id, unfit }) = outcome.unfilled
+            if let Some(Unfilled { profile_id, session_id, why }) = outcome.unfilled
                 && let Some(pool) = self.pools.get_mut(&profile_id)
             {
-                pool.running.exclude(&session_id, &unfit);
-                if unfit.is_empty() {
-                    pool.running.forget_seen(&session_id);
+                match why {
+                    WhyUnfilled::Unfit(tickets) => pool.running.exclude(&session_id, &tickets),
+                    WhyUnfilled::Changed => pool.running.forget_seen(&session_id),
+                    WhyUnfilled::Failed => pool.running.set_aside(&session_id, up_ms),
                 }
             }
             match outcome.failure {
@@ -451,12 +457,14 @@ impl State {
     }
 
     /// When a pass could next find something although nothing happens, in milliseconds since 1970.
-    fn next_ms(&self, now_ms: i64) -> i64 {
+    fn next_ms(&self, now_ms: i64, up_ms: i64) -> i64 {
         // Matches of which it is not known whether they were made are looked at soon.
         if !self.unsure.is_empty() || self.pools.values().any(|pool| pool.is_due(now_ms)) {
             return now_ms;
         }
-        self.pools.values().filter_map(Pool::next_ms).min().unwrap_or(i64::MAX)
+        let aside = self.pools.values().filter_map(|pool| pool.running.next_up_ms());
+        let aside = aside.map(|next_up_ms| now_ms + (next_up_ms - up_ms).max(0));
+        self.pools.values().filter_map(Pool::next_ms).chain(aside).min().unwrap_or(i64::MAX)
     }
 
     fn remove(&mut self, id: Uuid) {

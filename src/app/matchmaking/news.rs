@@ -36,6 +36,8 @@ pub enum News {
         profile_id: String,
         /// The session of the match.
         session_id: SessionId,
+        /// When its backfill was made, in milliseconds since 1970.
+        created_ms: i64,
         /// Whom it wants. `None`: nobody.
         wanted: Option<WantedPlayers<'static>>,
     },
@@ -67,6 +69,7 @@ impl TicketNews {
             self.note(News::Wants {
                 profile_id: backfill.profile_id.clone(),
                 session_id: session.id.clone(),
+                created_ms: backfill.created.as_millisecond(),
                 wanted: WantedPlayers::of(session, backfill).map(WantedPlayers::into_owned),
             });
         }

@@ -133,8 +133,8 @@ impl Pool {
         self.is_dirty = false;
         #[cfg(test)]
         assert!(!self.panics_next, "a test lets this pass panic");
-        let Pass { proposals, next_ms, .. } =
-            self.matcher.pass(now_ms, &self.running.ready(), &Limits::default());
+        let ready = self.running.ready(|ticket| self.tickets.contains_key(ticket));
+        let Pass { proposals, next_ms, .. } = self.matcher.pass(now_ms, &ready, &Limits::default());
         self.next_ms = next_ms;
         proposals
     }

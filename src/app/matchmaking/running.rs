@@ -5,6 +5,7 @@
 //! filling compares it with the session, so what is out of date costs a conflict.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -12,9 +13,10 @@ use futures_util::stream::{self, StreamExt as _};
 use uuid::Uuid;
 
 use super::values::backfill_of;
-use crate::app::{App, CachedSession, Catalog, Failure};
-use crate::domain::SessionId;
+use crate::app::isolate::isolate;
+use crate::app::{App, Catalog, Failure};
 use crate::domain::matchmaking::matcher::Backfill;
+use crate::domain::{Session, SessionId};
 use crate::records::backfill::WantedPlayers;
 use crate::records::keys;
 use crate::store::{Key, Store, next_key};
@@ -31,6 +33,14 @@ const SEEN_FOR_MS: i64 = 10_000;
 /// How long after a look at a match whose host had not confirmed it the next look follows, in milliseconds. A confirmation
 /// at this node is news.
 const UNCONFIRMED_FOR_MS: i64 = 500;
+/// How long a match is set aside that cannot be read or filled, in milliseconds. Each further failure doubles it.
+const ASIDE_MS_MIN: i64 = 1_000;
+/// The longest time for which such a match is set aside, in milliseconds. After as long without a failure, the next time is
+/// the shortest again.
+const ASIDE_MS_MAX: i64 = 30_000;
+
+/// When the backfill of a match was made, and the session of the match: passes take the oldest ones first.
+type ByAge = (i64, SessionId);
 
 /// A running match that a pass may fill.
 #[derive(Clone, Debug)]
@@ -49,10 +59,16 @@ pub struct Running {
     sweep_from: Option<Key>,
     /// The number of the present sweep. The first one reads all entries before the first pass.
     sweep: u64,
-    /// The match with which the next pass begins; `None`: the first one.
-    next: Option<SessionId>,
-    /// How many matches passes have to try yet, before it helps to try one again.
-    untried: usize,
+    /// Of those that can be tried: the ones that passes have to try yet.
+    untried: BTreeSet<ByAge>,
+    /// The other ones. It does not help to try them again before there are other tickets.
+    tried: BTreeSet<ByAge>,
+    /// The last match of the latest pass: the next pass goes on after it.
+    last: Option<ByAge>,
+    /// Matches that are not tried, or were not a short time ago.
+    aside: BTreeMap<SessionId, Aside>,
+    /// When all of them were last to be tried, by the time since the start of the process.
+    tried_all_up_ms: i64,
     /// Those that the next pass tries, or that the last one has tried. A pass knows them by their positions.
     ready: Vec<Fillable>,
     /// Whether the pass that tries them is still to come.
@@ -60,14 +76,25 @@ pub struct Running {
 }
 
 struct Match {
+    created_ms: i64,
     wanted: WantedPlayers<'static>,
     /// The sweep that last found it.
     sweep: u64,
     seen: Option<Seen>,
     /// Tickets that it must not get.
     excluded: BTreeSet<Uuid>,
-    /// Until when it is not looked at, because its host has not confirmed it; by the time since the start of the process.
-    unconfirmed_until_up_ms: i64,
+    /// A hash of the players who are in it or were kicked from it, as they were last seen.
+    roster: u64,
+}
+
+/// Why and how long a match is set aside, by the time since the start of the process.
+struct Aside {
+    until_up_ms: i64,
+    pause_ms: i64,
+    /// Whether its host has not confirmed it. Otherwise it could not be read or filled.
+    is_silent: bool,
+    /// Whether it can be tried again.
+    is_over: bool,
 }
 
 struct Seen {
@@ -83,26 +110,53 @@ impl Running {
             matches: BTreeMap::new(),
             sweep_from: None,
             sweep: 0,
-            next: None,
-            untried: 0,
+            untried: BTreeSet::new(),
+            tried: BTreeSet::new(),
+            last: None,
+            aside: BTreeMap::new(),
+            tried_all_up_ms: i64::MIN,
             ready: Vec::new(),
             is_prepared: false,
         }
     }
 
-    /// Notes what a commit on this node says of a match. `None`: it wants nobody.
-    pub fn note(&mut self, id: SessionId, wanted: Option<WantedPlayers<'static>>) {
-        self.matches.remove(&id);
-        if let Some(wanted) = wanted {
-            self.insert(id, wanted);
+    /// Notes what a commit on this node says of a match that wants players.
+    pub fn note(&mut self, id: SessionId, created_ms: i64, wanted: WantedPlayers<'static>) {
+        if self.aside.get(&id).is_some_and(|aside| aside.is_silent) {
+            self.aside.remove(&id);
+        }
+        let key = (created_ms, id);
+        match self.matches.get_mut(&key.1).filter(|known| known.created_ms == created_ms) {
+            Some(known) => (known.wanted, known.sweep, known.seen) = (wanted, self.sweep, None),
+            None => {
+                self.forget(&key.1);
+                let (sweep, excluded) = (self.sweep, BTreeSet::new());
+                let fresh = Match { created_ms, wanted, sweep, seen: None, excluded, roster: 0 };
+                self.matches.insert(key.1.clone(), fresh);
+            }
+        }
+        self.untried.remove(&key);
+        self.tried.remove(&key);
+        self.try_one(&key.1);
+    }
+
+    /// Forgets a match that wants nobody.
+    pub fn forget(&mut self, id: &SessionId) {
+        if let Some(known) = self.matches.remove(id) {
+            let key = (known.created_ms, id.clone());
+            self.untried.remove(&key);
+            self.tried.remove(&key);
         }
     }
 
     /// Notes that the host of a match has confirmed that it wants players.
     pub fn confirmed(&mut self, id: &SessionId) {
-        if let Some(known) = self.matches.get_mut(id).filter(|known| known.unconfirmed_until_up_ms > 0) {
-            known.unconfirmed_until_up_ms = 0;
-            self.try_all();
+        if self.aside.get(id).is_some_and(|aside| aside.is_silent) {
+            self.aside.remove(id);
+            if let Some(known) = self.matches.get_mut(id) {
+                known.seen = None;
+            }
+            self.try_one(id);
         }
     }
 
@@ -110,8 +164,60 @@ impl Running {
     pub fn forget_seen(&mut self, id: &SessionId) {
         if let Some(known) = self.matches.get_mut(id) {
             known.seen = None;
+            self.try_one(id);
+        }
+    }
+
+    /// Does not try a match for a while, because it could not be read or filled. It must not keep tickets from others.
+    pub fn set_aside(&mut self, id: &SessionId, up_ms: i64) {
+        let Some(known) = self.matches.get_mut(id) else { return };
+        known.seen = None;
+        let before = self.aside.get(id).filter(|aside| !aside.is_silent);
+        let pause_ms = before.map_or(ASIDE_MS_MIN, |aside| (aside.pause_ms * 2).min(ASIDE_MS_MAX));
+        self.put_aside(
+            id,
+            Aside { until_up_ms: up_ms + pause_ms, pause_ms, is_silent: false, is_over: false },
+        );
+    }
+
+    fn put_aside(&mut self, id: &SessionId, aside: Aside) {
+        self.aside.insert(id.clone(), aside);
+        if let Some(known) = self.matches.get(id) {
+            let key = (known.created_ms, id.clone());
+            self.untried.remove(&key);
+            self.tried.remove(&key);
+        }
+    }
+
+    /// Tries those again that have been set aside long enough. Where other nodes may have changed matches: those, too,
+    /// whose hosts may have confirmed them there, and, at intervals, all: not every change shows in the index entry.
+    pub fn try_those_set_aside(&mut self, up_ms: i64, may_be_changed: bool) {
+        let matches = &self.matches;
+        self.aside.retain(|id, aside| {
+            matches.contains_key(id) && (aside.is_silent || up_ms - aside.until_up_ms < ASIDE_MS_MAX)
+        });
+        let is_next = |aside: &Aside| {
+            !aside.is_over && aside.until_up_ms <= up_ms && (may_be_changed || !aside.is_silent)
+        };
+        let next = self.aside.iter_mut().filter(|(_, aside)| is_next(aside));
+        let next = next.map(|(id, aside)| {
+            aside.is_over = true;
+            id.clone()
+        });
+        for id in next.collect::<Vec<_>>() {
+            self.try_one(&id);
+        }
+        if may_be_changed && up_ms.saturating_sub(self.tried_all_up_ms) >= SEEN_FOR_MS {
+            self.tried_all_up_ms = up_ms;
             self.try_all();
         }
+    }
+
+    /// When the first of those can be tried again that could not be read or filled, by the time since the start of the
+    /// process.
+    pub fn next_up_ms(&self) -> Option<i64> {
+        let waiting = self.aside.values().filter(|aside| !aside.is_over && !aside.is_silent);
+        waiting.map(|aside| aside.until_up_ms).min()
     }
 
     /// Keeps tickets out of a match.
@@ -123,27 +229,39 @@ impl Running {
 
     /// Lets the next passes try all matches: there are other tickets, or tickets that accept more.
     pub fn try_all(&mut self) {
-        self.untried = self.matches.len();
+        if self.untried.is_empty() {
+            std::mem::swap(&mut self.untried, &mut self.tried);
+        } else {
+            self.untried.append(&mut self.tried);
+        }
+    }
+
+    /// Lets the next passes try a match, if players can be sent to it as far as is known.
+    fn try_one(&mut self, id: &SessionId) {
+        let Some(known) = self.matches.get(id).filter(|known| known.wanted.can_be_filled) else { return };
+        if self.aside.get(id).is_none_or(|aside| aside.is_over) {
+            let key = (known.created_ms, id.clone());
+            self.tried.remove(&key);
+            self.untried.insert(key);
+        }
     }
 
     /// Whether there are matches that passes have to try yet.
     pub fn has_untried(&self) -> bool {
-        self.untried > 0 || self.is_prepared
+        !self.untried.is_empty() || self.is_prepared
     }
 
-    /// Tries again, in the next passes, those whose hosts may have confirmed them at another node.
-    pub fn look_for_confirmations(&mut self) {
-        if self.matches.values().any(|known| known.unconfirmed_until_up_ms > 0) {
-            self.try_all();
-        }
-    }
-
-    /// What the next pass is given: the matches that are [ready](Self::prepare). Each has its position as its id.
-    pub fn ready(&mut self) -> Vec<Backfill> {
+    /// What the next pass is given: the matches that are [ready](Self::prepare). Each has its position as its id. Tickets
+    /// that do not `wait` any more need not be kept out.
+    pub fn ready(&mut self, waits: impl Fn(&Uuid) -> bool) -> Vec<Backfill> {
         self.is_prepared = false;
         let with_id = |(at, fillable): (usize, &Fillable)| {
-            let known = self.matches.get(&fillable.session_id);
-            let excluded = known.map(|known| known.excluded.clone()).unwrap_or_default();
+            let known = self.matches.get_mut(&fillable.session_id);
+            let excluded = known.map(|known| {
+                known.excluded.retain(|ticket| waits(ticket));
+                known.excluded.clone()
+            });
+            let excluded = excluded.unwrap_or_default();
             Backfill { id: Uuid::from_u128(at as u128), excluded, ..(*fillable.seen).clone() }
         };
         self.ready.iter().enumerate().map(with_id).collect()
@@ -156,8 +274,11 @@ impl Running {
 
     /// All matches that players can be sent to, as far as passes have seen them.
     pub fn open(&self) -> Vec<Backfill> {
-        let open = self.matches.values().filter(|known| known.unconfirmed_until_up_ms == 0);
-        let open = open.filter_map(|known| {
+        let open = self
+            .matches
+            .iter()
+            .filter(|(id, known)| known.wanted.can_be_filled && !self.aside.contains_key(*id));
+        let open = open.filter_map(|(_, known)| {
             let backfill = &known.seen.as_ref()?.backfill;
             Some(Backfill { excluded: known.excluded.clone(), ..(**backfill).clone() })
         });
@@ -172,31 +293,35 @@ impl Running {
     pub async fn prepare(&mut self, app: &App, catalog: &Catalog) -> Result<(), Failure> {
         let up_ms = app.clock.up_ms();
         let turn = self.turn();
-        let mut unknown = Vec::new();
-        for id in &turn {
-            let Some(known) = self.matches.get_mut(id) else { continue };
-            if !known.wanted.can_be_filled {
-                known.seen = None;
-            } else if known.must_be_read(app, id, up_ms) && known.unconfirmed_until_up_ms <= up_ms {
-                unknown.push(id.clone());
-            }
-        }
+        let must_be_read = |id: &&SessionId| {
+            let known = self.matches.get(*id);
+            known.is_some_and(|known| self.aside.contains_key(*id) || known.must_be_read(app, id, up_ms))
+        };
+        let unknown: Vec<SessionId> = turn.iter().filter(must_be_read).cloned().collect();
+        let profile_id = &self.profile_id;
         let read = stream::iter(unknown).map(async |id| {
-            let looked = look(app, &id).await;
+            let looked = isolate(&app.metrics, &id, look(app, catalog, profile_id, &id)).await;
             (id, looked)
         });
-        for (id, looked) in read.buffered(SESSIONS_AT_ONCE).collect::<Vec<_>>().await {
+        let read: Vec<_> = read.buffered(SESSIONS_AT_ONCE).collect().await;
+        let mut failed = Ok(());
+        for (id, looked) in read {
             match looked {
-                Ok(looked) => self.note_look(app, catalog, &id, looked),
+                Ok(looked) => self.note_look(&id, looked, up_ms),
                 Err(failure) if failure.is_of_one_session() => {
                     tracing::error!(session_id = %id, %failure, "a match cannot be read, and gets no players");
-                    self.matches.remove(&id);
+                    self.set_aside(&id, up_ms);
                 }
-                Err(failure) => return Err(failure),
+                Err(failure) => failed = Failure::worse(failed, Err(failure)),
             }
         }
+        if failed.is_err() {
+            turn.iter().for_each(|id| self.try_one(id));
+            return failed;
+        }
         let ready = |id: SessionId| {
-            let known = self.matches.get(&id).filter(|known| known.unconfirmed_until_up_ms == 0)?;
+            let known =
+                self.matches.get(&id).filter(|_| self.aside.get(&id).is_none_or(|aside| aside.is_over))?;
             Some(Fillable { seen: Arc::clone(&known.seen.as_ref()?.backfill), session_id: id })
         };
         self.ready = turn.into_iter().filter_map(ready).collect();
@@ -204,51 +329,39 @@ impl Running {
         Ok(())
     }
 
-    fn note_look(&mut self, app: &App, catalog: &Catalog, id: &SessionId, looked: Looked) {
+    fn note_look(&mut self, id: &SessionId, looked: Option<Looked>, up_ms: i64) {
         let Some(known) = self.matches.get_mut(id) else { return };
-        known.seen = None;
-        known.excluded.clear();
-        let Some((cached, is_confirmed)) = looked else {
-            self.matches.remove(id);
-            return;
+        let Some(Looked { backfill, is_confirmed, roster }) = looked else {
+            return self.set_aside(id, up_ms);
         };
-        let backfill = cached.session.backfill.as_ref();
-        if backfill.is_none_or(|backfill| backfill.profile_id != self.profile_id) {
-            self.matches.remove(id);
-            return;
+        if known.roster != roster {
+            known.excluded.clear();
         }
-        let up_ms = app.clock.up_ms();
-        let found = backfill_of(&cached.session, catalog, app.settings.version_check);
-        let takes_players = is_confirmed && found.is_some();
-        known.unconfirmed_until_up_ms = if takes_players { 0 } else { up_ms + UNCONFIRMED_FOR_MS };
-        known.seen = found.map(|backfill| Seen { backfill: Arc::new(backfill), at_up_ms: up_ms });
+        known.roster = roster;
+        let is_silent = !is_confirmed || backfill.is_none();
+        known.seen = backfill.map(|backfill| Seen { backfill: Arc::new(backfill), at_up_ms: up_ms });
+        if is_silent {
+            let pause_ms = UNCONFIRMED_FOR_MS;
+            self.put_aside(id, Aside { until_up_ms: up_ms + pause_ms, pause_ms, is_silent, is_over: false });
+        } else if self.aside.get(id).is_some_and(|aside| aside.is_silent) {
+            self.aside.remove(id);
+        }
     }
 
-    /// The matches whose turn it is.
+    /// The matches whose turn it is, the oldest first after those of the latest pass.
     fn turn(&mut self) -> Vec<SessionId> {
-        let from = self.next.take().map_or(Bound::Unbounded, Bound::Included);
-        let later = self.matches.range((from.clone(), Bound::Unbounded)).map(|(id, _)| id);
-        let earlier = self.matches.keys().take_while(|id| match &from {
-            Bound::Included(from) => *id < from,
-            _ => false,
-        });
-        let count = self.untried.min(FILLED_AT_ONCE).min(self.matches.len());
-        let mut turn: Vec<SessionId> = later.chain(earlier).take(count + 1).cloned().collect();
-        self.next = (turn.len() > count).then(|| turn.pop()).flatten();
-        self.untried = self.untried.min(self.matches.len()) - count;
-        turn
-    }
-
-    fn insert(&mut self, id: SessionId, wanted: WantedPlayers<'static>) {
-        let fresh = Match {
-            wanted,
-            sweep: self.sweep,
-            seen: None,
-            excluded: BTreeSet::new(),
-            unconfirmed_until_up_ms: 0,
-        };
-        self.matches.insert(id, fresh);
-        self.try_all();
+        let last = self.last.take();
+        let after = last.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.untried.range((after, Bound::Unbounded));
+        let earlier = self.untried.iter().take_while(|key| last.as_ref().is_some_and(|last| *key <= last));
+        let turn: Vec<ByAge> = later.chain(earlier).take(FILLED_AT_ONCE).cloned().collect();
+        for key in &turn {
+            self.untried.remove(key);
+            self.tried.insert(key.clone());
+        }
+        // Once all have been tried, the oldest one is the first again.
+        self.last = turn.last().filter(|_| !self.untried.is_empty()).cloned();
+        turn.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Reads all matches that want players of the profile.
@@ -272,9 +385,9 @@ impl Running {
         let from = self.sweep_from.clone().unwrap_or(first);
         let found = store.scan(&from, &end, READ_AT_ONCE).await?;
         for (key, entry) in &found {
-            let Some((_, id)) = keys::parse_backfill(&self.profile_id, key) else { continue };
+            let Some((created_ms, id)) = keys::parse_backfill(&self.profile_id, key) else { continue };
             match WantedPlayers::decode(&entry.value) {
-                Ok(wanted) => self.found(id, wanted),
+                Ok(wanted) => self.found(id, created_ms, wanted),
                 Err(damage) => {
                     tracing::error!(session_id = %id, %damage, "a match that wants players cannot be read, and gets none");
                 }
@@ -284,16 +397,20 @@ impl Running {
         self.sweep_from = last.map(|last| next_key(last));
         if self.sweep_from.is_none() {
             let sweep = self.sweep;
-            self.matches.retain(|_, known| known.sweep >= sweep);
+            let gone = self.matches.iter().filter(|(_, known)| known.sweep < sweep).map(|(id, _)| id.clone());
+            for id in gone.collect::<Vec<_>>() {
+                self.forget(&id);
+            }
             self.sweep += 1;
         }
         Ok(())
     }
 
-    fn found(&mut self, id: SessionId, wanted: WantedPlayers<'static>) {
-        match self.matches.get_mut(&id).filter(|known| known.wanted == wanted) {
+    fn found(&mut self, id: SessionId, created_ms: i64, wanted: WantedPlayers<'static>) {
+        let is_same = |known: &&mut Match| known.wanted == wanted && known.created_ms == created_ms;
+        match self.matches.get_mut(&id).filter(is_same) {
             Some(known) => known.sweep = self.sweep,
-            None => self.insert(id, wanted),
+            None => self.note(id, created_ms, wanted),
         }
     }
 }
@@ -304,15 +421,44 @@ impl Match {
         let is_alone = app.sessions.store().sole_writer();
         let is_fresh = |seen: &Seen| is_alone || up_ms - seen.at_up_ms < SEEN_FOR_MS;
         let is_confirmed = || app.presence.knows_confirmation(id, &self.wanted.backfill_id);
-        self.unconfirmed_until_up_ms > 0 || !self.seen.as_ref().is_some_and(is_fresh) || !is_confirmed()
+        !self.seen.as_ref().is_some_and(is_fresh) || !is_confirmed()
     }
 }
 
-/// A session, and whether its host has confirmed the backfill lately. `None`: it does not exist.
-type Looked = Option<(Arc<CachedSession>, bool)>;
-
-async fn look(app: &App, id: &SessionId) -> Result<Looked, Failure> {
-    let Some(cached) = app.sessions.find_latest(id).await? else { return Ok(None) };
-    let is_confirmed = app.presence.is_backfill_confirmed(&cached).await?;
-    Ok(Some((cached, is_confirmed)))
+/// What was read of the session of a match.
+struct Looked {
+    /// What the matcher is given. `None`: players cannot be sent to it.
+    backfill: Option<Backfill>,
+    /// Whether its host has confirmed the backfill lately.
+    is_confirmed: bool,
+    /// See [`Match`].
+    roster: u64,
 }
+
+/// `None`: there is no such match of the profile.
+async fn look(
+    app: &App,
+    catalog: &Catalog,
+    profile_id: &str,
+    id: &SessionId,
+) -> Result<Option<Looked>, Failure> {
+    let Some(cached) = app.sessions.find_latest(id).await? else { return Ok(None) };
+    let session = &cached.session;
+    if session.backfill.as_ref().is_none_or(|backfill| backfill.profile_id != profile_id) {
+        return Ok(None);
+    }
+    let is_confirmed = app.presence.is_backfill_confirmed(&cached).await?;
+    let backfill = backfill_of(session, catalog, app.settings.version_check);
+    Ok(Some(Looked { backfill, is_confirmed, roster: roster_of(session) }))
+}
+
+fn roster_of(session: &Session) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    session.players.keys().for_each(|player| player.hash(&mut hasher));
+    session.kicked.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[path = "running_tests.rs"]
+mod tests;

@@ -121,8 +121,11 @@ impl Presence {
     pub async fn is_backfill_confirmed(&self, cached: &CachedSession) -> Result<bool, Failure> {
         let Some(backfill) = &cached.session.backfill else { return Ok(false) };
         let is_known = || self.knows_confirmation(&cached.session.id, &backfill.id);
-        if !is_known() {
-            self.table.observe(&cached.session, self.clock.now_ms());
+        if !is_known() && !self.sessions.store().sole_writer() {
+            // A commit may have come after `cached`. Only commits change what is watched already.
+            if !self.table.watches(&cached.session.id) {
+                self.table.observe(&cached.session, self.clock.now_ms());
+            }
             self.pull(&cached.session.id).await?;
         }
         Ok(is_known())
