@@ -186,14 +186,17 @@ impl Pool {
         Ok(())
     }
 
-    /// Reads the newest tickets of the profile. A ticket of a node whose clock is ahead hides none that come after it.
+    /// Reads the newest tickets of the profile, however many have come since. A ticket of a node whose clock is ahead hides none
+    /// that come after it.
     ///
     /// # Errors
     /// Errors of the store.
     pub async fn read_newest(&mut self, store: &Store, now_ms: i64) -> Result<(), Failure> {
         let since_ms = self.newest_ms.min(self.read_ms).saturating_sub(TAIL_MS);
-        let (from, end) = keys::queued_since(&self.profile_id, since_ms);
-        self.read(store, &from, &end).await?;
+        let (mut from, end) = keys::queued_since(&self.profile_id, since_ms);
+        while let Some(last) = self.read(store, &from, &end).await? {
+            from = next_key(&last);
+        }
         self.read_ms = now_ms;
         Ok(())
     }
