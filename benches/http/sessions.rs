@@ -29,7 +29,7 @@ pub const PARTY: &str = "party";
 /// Type of sessions that a hundred players join: as `GAME`, with more slots.
 const EVENT: &str = "event";
 const EVENT_PLAYERS_PER_TEAM: usize = 60;
-/// A queue whose matches take more players than ever queue.
+/// A queue in which nobody finds a match: parties of four never fill a side of ten.
 pub const LARGE_QUEUE: &str = "large";
 /// A queue in which any two players fit.
 pub const DUEL_QUEUE: &str = "duel";
@@ -43,9 +43,7 @@ const QUEUES: &str = r#"
     [[match_making_template_groups.00000000-0000-4000-8000-0000000000a2.templates]]
     profiles = ["duel"]
     [match_making_profiles.large]
-    max_players_per_side = 50
-    max_players_per_party = 4
-    num_sides = 16
+    max_players_per_side = 10
     [match_making_profiles.duel]
 "#;
 /// Custom data of a session, and of each of its players, in bytes.
