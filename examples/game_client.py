@@ -12,6 +12,7 @@ players. With `-OSS=Basic -AUTH_LOGIN=NAME -AUTH_PASSWORD=@FILE` the player has 
 
     --session-type=TYPE      the type of the session (default: party)
     --session=ID             joins this session, also by its short code
+    --queue=ID               joins this matchmaking queue with the session, and then the match that it is invited to
     --request-instance=MAP   the leader asks for a dedicated server with this map
     --poll-seconds=S         pause between two reads of the session (default: 60, as in the plugin)
     --lobby-seconds=S        stays this long without a match, and then leaves
@@ -29,7 +30,8 @@ from plugin_calls import AGREEMENTS, Options, Pace, Repeated, Service, Steps, co
 
 ENGINE_OPTIONS = {"oss", "auth_login", "auth_password"}
 OWN_OPTIONS = {
-    "session-type", "session", "request-instance", "poll-seconds", "lobby-seconds", "stay-seconds", "version",
+    "session-type", "session", "queue", "request-instance", "poll-seconds", "lobby-seconds", "stay-seconds",
+    "version",
 }
 NOTIFICATION_PAUSES_S = (2, 6, 14, 30)  # after each failure in a row
 GREETINGS_MAX = 20  # datagrams get lost
@@ -56,6 +58,7 @@ class GameClient:
         self.repeated = Repeated(self.pace)
         self.platform, self.version = platform, options.text("version", "1.0.0")
         self.session_id = self.session = None
+        self.party_id, self.invites = None, {}
         self.etags = {}
         self.is_notified = threading.Event()
         self.has_requested = False
@@ -68,6 +71,8 @@ class GameClient:
         self.steps.done("logged-in", self.service.player)
         self.start_background_calls()
         self.enter_session()
+        if self.options.text("queue"):
+            self.find_match(self.options.text("queue"))
         if self.options.has("lobby-seconds"):
             self.stay(self.options.number("lobby-seconds", 0))
         else:
@@ -83,8 +88,9 @@ class GameClient:
         friends = f"/friends/v2/player/{player}/friend?{page}"
         blocked = f"/friends/v2/player/{player}/block?{page}"
         self.repeated.add(30, lambda: self.tell("PATCH", "/presence/v1/player/me/presence", {"status": "online"}))
-        for path, pause_s in ((friends, 120), (blocked, 120), ("/session/v1/player/me/session", 60)):
-            self.read_every(pause_s, path)
+        for path in (friends, blocked):
+            self.read_every(120, path)
+        self.repeated.add(60, self.read_invites)
         threading.Thread(target=self.listen, daemon=True).start()
         self.tell("POST", f"/inventory/v2/player/{player}/session", {})
 
@@ -119,16 +125,29 @@ class GameClient:
         self.etags[path] = answer.etag or self.etags.get(path)
         return answer
 
+    def read_invites(self):
+        """The sessions that the player is invited to."""
+        answer = self.ask("/session/v1/player/me/session")
+        if answer.status == 200:
+            lists = answer.body["sessions"].values()
+            self.invites = {invite: of_type["type"] for of_type in lists for invite in of_type["pending_invites"]}
+
     # The session.
 
-    def enter_session(self):
-        client = {
+    def client(self):
+        return {
             "client_version": self.version,
             "client_settings": {"platform": self.platform, "input": "keyboardandmouse"},
         }
+
+    def join(self, session_id):
+        self.session_id = session_id
+        return self.service.call("POST", f"{self.path()}/player/me", {**self.client(), "team_id": 0})
+
+    def enter_session(self):
+        client = self.client()
         if self.options.text("session"):
-            self.session_id = self.options.text("session")
-            answer = self.service.call("POST", f"{self.path()}/player/me", {**client, "team_id": 0})
+            answer = self.join(self.options.text("session"))
         else:
             session_type = self.options.text("session-type", "party")
             body = {"session_type": session_type, **client, "player": {**client, "team_id": 0}}
@@ -144,6 +163,25 @@ class GameClient:
         self.steps.done("in-session", self.session_id)
         self.service.call("GET", f"/session/v1/template/{self.session['type']}")
         self.repeated.add(self.options.number("poll-seconds", 60), self.poll)
+
+    def find_match(self, queue):
+        """The party queues. The player joins the match that the server invites to; the party stays as it is."""
+        answer = self.service.call("POST", f"{self.path()}/queue", {"queue_id": queue})
+        if answer.status != 200:
+            raise Failed(f"cannot join the queue {queue}: {answer}")
+        self.steps.done("queued", answer.body["ticket_id"])
+        while not self.invites:
+            self.pause()
+        self.party_id = self.session_id
+        answer = self.join(next(iter(self.invites)))
+        if answer.status != 200:
+            raise Failed(f"cannot join the match: {answer}")
+        self.poll()
+        if not self.session:
+            raise Failed("the match is gone")
+        sides = [[player["player_uuid"] for player in team["players"]] for team in self.session["teams"]]
+        side = next(side for side, players in enumerate(sides) if self.service.player in players)
+        self.steps.done("in-match", f"{self.session_id} side {side}")
 
     def poll(self):
         answer = self.ask(f"{self.path()}?refresh_ttl=true")
@@ -229,6 +267,8 @@ class GameClient:
     def leave(self):
         if self.session:
             self.service.call("DELETE", f"{self.path()}/player/me")
+        if self.party_id:
+            self.service.call("DELETE", f"/session/v1/session/{self.party_id}/player/me")
         self.steps.done("left", "" if self.session else "the session is gone")
 
     def pause(self):
@@ -236,6 +276,7 @@ class GameClient:
         if self.is_notified.is_set():
             self.is_notified.clear()
             self.repeated.soon(self.poll)
+            self.repeated.soon(self.read_invites)
         self.repeated.run()
 
     def path(self):

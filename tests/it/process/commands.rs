@@ -71,7 +71,12 @@ async fn the_curl_commands_of_the_demo_work_until_it_is_stopped() {
     };
     let mut connection = Connection::open(server.address, Some(&token)).await.unwrap();
     for status in [200, 304, 200, 200] {
-        let curl = server.said().await;
+        let curl = loop {
+            let line = server.said().await;
+            if line.trim_start().starts_with("curl ") {
+                break line;
+            }
+        };
         let quoted: Vec<_> = curl.split('\'').skip(1).step_by(2).collect();
         let (url, header) = quoted.split_last().unwrap();
         let mut request = Request::get(url.strip_prefix(&format!("http://{}", server.address)).unwrap());

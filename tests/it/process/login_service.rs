@@ -1,5 +1,6 @@
 //! A login of a studio's own, `examples/login_service.py`, beside the real binary, which fetches its keys.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -18,7 +19,8 @@ use super::examples::{allocated_server, foreign, has_cryptography};
 use super::plugin::Program;
 use crate::harness::{Reply, creation};
 use crate::support::connection::Connection;
-use crate::support::process::{Server, game_ports_setting, rallypoint, soon};
+use crate::support::postgres::Database;
+use crate::support::process::{KillAtEnd, Server, game_ports_setting, rallypoint, soon};
 use crate::support::stand_in::router::Router;
 
 const PASSWORD: &str = "a:long password";
@@ -26,6 +28,14 @@ const PASSWORD: &str = "a:long password";
 /// A command of the service on a directory.
 fn login_service(directory: &Path, command: &str, argument: &str) -> tokio::process::Command {
     foreign("python3", &["login_service.py", directory.to_str().unwrap(), command, argument])
+}
+
+/// Adds a player with the password of all players.
+async fn add_player(directory: &Path, name: &str) {
+    let mut adding = login_service(directory, "add-player", name);
+    let mut adding = adding.stdin(Stdio::piped()).spawn().unwrap();
+    adding.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).await.unwrap();
+    assert!(soon("the player is added", adding.wait()).await.unwrap().success());
 }
 
 /// The login of a studio: a running service with the player alice.
@@ -41,10 +51,7 @@ impl Login {
             return None;
         }
         let directory = TempDir::new().unwrap();
-        let mut adding = login_service(directory.path(), "add-player", "alice");
-        let mut adding = adding.stdin(Stdio::piped()).spawn().unwrap();
-        adding.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).await.unwrap();
-        assert!(soon("the player is added", adding.wait()).await.unwrap().success());
+        add_player(directory.path(), "alice").await;
         let service = Server::spawn(login_service(directory.path(), "serve", "0")).await;
         Some(Self { service, directory })
     }
@@ -77,12 +84,40 @@ impl Login {
 
     /// Starts Rallypoint in the directory of the service, with a setting for its keys, and further sections.
     async fn rallypoint_with(&self, keys: &str, sections: &str) -> Server {
+        self.node("rallypoint", keys, sections).await
+    }
+
+    /// The same for one of several nodes, with a configuration and a data directory of this name.
+    async fn node(&self, name: &str, keys: &str, sections: &str) -> Server {
         let config =
             format!("[auth]\n{keys}\nissuer = \"login-service\"\naudience = \"rallypoint\"\n{sections}");
-        std::fs::write(self.directory.path().join("rallypoint.toml"), config).unwrap();
-        let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", "rallypoint.toml"]);
+        let (file, data_dir) = (format!("{name}.toml"), format!("{name}-data"));
+        std::fs::write(self.directory.path().join(&file), config).unwrap();
+        let place = ["--config", &file, "--data-dir", &data_dir];
+        let mut serve = rallypoint(&[&["serve", "--listen", "127.0.0.1:0"][..], &place].concat());
         serve.current_dir(self.directory.path());
         Server::spawn(serve).await
+    }
+
+    /// Sections of a process allocator whose servers, and their players, use this proxy.
+    fn allocator(proxy: &Router, arguments: &[&'static str]) -> String {
+        format!(
+            "[stubs]\nconfig = true\npresence = true\nfriends = true\n\
+             [allocators.local]\nkind = \"process\"\nports = \"{}\"\ncommand = {}\n\
+             base_url = \"http://{}\"\nclient_id = \"game-server\"\nclient_secret_file = \"client-secret\"\n",
+            game_ports_setting(),
+            json!(allocated_server(arguments)),
+            proxy.address
+        )
+    }
+
+    /// Starts a player with a password, who uses this proxy.
+    fn player(&self, proxy: &Router, name: &str, options: &[&str]) -> Program {
+        let password = self.directory.path().join("password");
+        std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+        let url = format!("-rh.url=http://{}", proxy.address);
+        let login = [format!("-AUTH_LOGIN={name}"), format!("-AUTH_PASSWORD=@{}", password.display())];
+        Program::start("game_client.py", &[&["-OSS=Basic", &url, &login[0], &login[1]][..], options].concat())
     }
 
     async fn stop(self, server: Server) {
@@ -195,23 +230,11 @@ async fn a_login_of_a_studios_own_refuses_with_published_codes() {
 async fn players_and_launched_servers_log_in_at_a_studios_own_login_behind_the_address_of_the_api() {
     let Some(login) = Login::start().await else { return };
     let proxy = Router::start(login.service.address).await;
-    let url = format!("-rh.url=http://{}", proxy.address);
-    let command = json!(allocated_server(&["--time-scale=0.05", "--match-seconds=1000000"]));
-    let sections = format!(
-        "[stubs]\nconfig = true\npresence = true\nfriends = true\n\
-         [allocators.local]\nkind = \"process\"\nports = \"{}\"\ncommand = {command}\n\
-         base_url = \"http://{}\"\nclient_id = \"game-server\"\nclient_secret_file = \"client-secret\"\n",
-        game_ports_setting(),
-        proxy.address
-    );
+    let sections = Login::allocator(&proxy, &["--time-scale=0.05", "--match-seconds=1000000"]);
     let server = login.rallypoint_with("jwks_file = \"jwks.json\"", &sections).await;
-    proxy.api.set(server.address).unwrap();
-    let password = login.directory.path().join("password");
-    std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
-    let password = format!("-AUTH_PASSWORD=@{}", password.display());
-    let who = ["-OSS=Basic", "-AUTH_LOGIN=alice", &password, &url];
+    proxy.api.set(vec![server.address]).unwrap();
     let what = ["--session-type=game", "--request-instance=Dunes", "--poll-seconds=5", "--stay-seconds=1"];
-    let mut player = Program::start("game_client.py", &[who, what].concat());
+    let mut player = login.player(&proxy, "alice", &what);
     let alice = login.log_in("basic", &format!("alice:{PASSWORD}")).await.expect(200);
     assert_eq!(player.says("logged-in").await, text(&alice, "active_player_uuid"));
     for step in ["in-session", "requested-instance"] {
@@ -229,4 +252,79 @@ async fn players_and_launched_servers_log_in_at_a_studios_own_login_behind_the_a
     let log = std::fs::read_to_string(launch.join("server.log")).unwrap();
     assert!(exit["code"] == 0 && log.ends_with("\nclosed the session is gone\n"), "{exit} {log}");
     login.stop(server).await;
+}
+
+/// Matches of two against two on a dedicated server.
+const MATCHES: &str = r#"
+    [templates.party]
+    can_be_created_by_players_directly = true
+    can_join_matchmaking = true
+    [templates.game]
+    [queues.teams]
+    match_making_template_group_id = "00000000-0000-4000-8000-0000000000a1"
+    [[match_making_template_groups.00000000-0000-4000-8000-0000000000a1.templates]]
+    profiles = ["teams"]
+    [match_making_profiles.teams]
+    max_players_per_side = 2
+    instance_request_template_id = "00000000-0000-4000-8000-0000000000c1"
+    [instance_templates.00000000-0000-4000-8000-0000000000c1]
+    default_host_type = "dedicated"
+    map_selection_list_id = "all"
+    maps = [{ map_id = "1", map_name = "Dunes", map_weight = 1.0 }]
+"#;
+
+/// Four players queue at two nodes that share a database. They are told of their match, keep the sides that the matcher gave
+/// them, play on a server that a node launches, and leave.
+#[tokio::test]
+async fn four_players_queue_at_two_nodes_and_play_a_match_on_a_launched_server() {
+    let Some(login) = Login::start().await else { return };
+    let proxy = Router::start(login.service.address).await;
+    let database = Database::new().await;
+    let mut nodes = Vec::new();
+    let mut servers = Vec::new();
+    for name in ["one", "two"] {
+        let play = ["--time-scale=0.05", "--match-seconds=0", "--players=4"];
+        let sections = format!(
+            "{}\n[store]\nbackend = \"postgres\"\n[postgres]\nurl = {:?}\n{MATCHES}",
+            Login::allocator(&proxy, &play),
+            database.url
+        );
+        servers.push(KillAtEnd(login.directory.path().join(format!("{name}-data"))));
+        nodes.push(login.node(name, "jwks_file = \"jwks.json\"", &sections).await);
+    }
+    proxy.api.set(nodes.iter().map(|node| node.address).collect()).unwrap();
+    let mut players = Vec::new();
+    for name in ["alice", "bob", "carol", "dave"] {
+        if name != "alice" {
+            add_player(login.directory.path(), name).await;
+        }
+        let options = ["--session-type=party", "--queue=teams", "--poll-seconds=5"];
+        players.push(login.player(&proxy, name, &options));
+    }
+    let [mut tickets, mut matches, mut addresses] = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+    for player in &mut players {
+        player.says("logged-in").await;
+        player.says("in-session").await;
+        tickets.insert(player.says("queued").await);
+    }
+    for player in &mut players {
+        matches.insert(player.says("in-match").await);
+    }
+    for player in &mut players {
+        addresses.insert(player.says("playing").await);
+    }
+    for player in players {
+        assert_eq!(player.ends().await.expect(0).stdout, "left\n");
+    }
+    assert_eq!((tickets.len(), addresses.len()), (4, 1), "{addresses:?}");
+    let sides: Vec<_> = matches.iter().map(|joined| joined.split_once(" side ").unwrap()).collect();
+    let [(one, "0"), (other, "1")] = sides[..] else {
+        panic!("each side has players of one match: {sides:?}")
+    };
+    assert_eq!(one, other);
+    for node in nodes {
+        node.stop().await.expect(0);
+    }
+    login.service.signal(Signal::KILL);
+    login.service.finished().await;
 }

@@ -1,7 +1,8 @@
 //! A proxy that gives a login of a studio's own and the API one address: it sends `/users` to the login, and everything
-//! else to the API.
+//! else to the API, to each of its nodes in turn.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::header::{CONNECTION, TRANSFER_ENCODING};
@@ -15,21 +16,31 @@ use super::{Answers, Asked, Listening, Reply, listen};
 pub struct Router {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The address of the API, once it is known. Until then requests to the API get no answer.
-    pub api: Arc<OnceLock<SocketAddr>>,
+    /// The addresses of the API's nodes, once they are known. Until then requests to the API get no answer.
+    pub api: Arc<OnceLock<Vec<SocketAddr>>>,
     _listening: Listening,
 }
 
 struct Service {
     login: SocketAddr,
-    api: Arc<OnceLock<SocketAddr>>,
+    api: Arc<OnceLock<Vec<SocketAddr>>>,
+    /// Number of requests to the API so far.
+    asked: AtomicUsize,
+}
+
+impl Service {
+    fn node(&self) -> Option<&SocketAddr> {
+        let nodes = self.api.get()?;
+        nodes.get(self.asked.fetch_add(1, Ordering::Relaxed) % nodes.len())
+    }
 }
 
 impl Router {
     /// Starts a proxy before this login.
     pub async fn start(login: SocketAddr) -> Self {
         let api = Arc::new(OnceLock::new());
-        let listening = listen(Arc::new(Service { login, api: api.clone() }), 0, None).await;
+        let listening =
+            listen(Arc::new(Service { login, api: api.clone(), asked: AtomicUsize::new(0) }), 0, None).await;
         Self { address: listening.address, api, _listening: listening }
     }
 }
@@ -37,7 +48,7 @@ impl Router {
 impl Answers for Service {
     async fn answer(&self, asked: Asked) -> Reply {
         let is_login = asked.path.starts_with("/users/");
-        let Some(address) = (if is_login { Some(&self.login) } else { self.api.get() }) else {
+        let Some(address) = (if is_login { Some(&self.login) } else { self.node() }) else {
             return Reply::Drop;
         };
         let Ok(mut connection) = Connection::open(*address, None).await else { return Reply::Drop };
