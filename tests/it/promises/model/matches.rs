@@ -151,9 +151,12 @@ impl Model {
     pub fn match_view(&self, caller: Caller, session: &Session) -> Option<Value> {
         let made = session.made.as_ref()?;
         let (profile, params) = made.shown.clone().unwrap_or_default();
+        // Where there are too many players to show them, tickets hide them, too.
+        let suppressed = self.suppresses(session);
         let is_shown = |player: &&usize| match session.entry(**player) {
+            Some(entry) if suppressed => caller.player == Some(entry.player),
             Some(entry) => self.shows(caller, session, entry),
-            None => !hides_players(&self.setup, caller, session),
+            None => !suppressed && !hides_players(&self.setup, caller, session),
         };
         let data = made.tickets.iter().filter_map(|ticket| {
             let players: Vec<_> = ticket.players.iter().filter(is_shown).map(|player| self.uuid(*player)).collect();
