@@ -25,8 +25,8 @@ pub struct Made {
     pub tickets: Vec<MadeTicket>,
     /// Whether somebody was active in the session.
     pub was_entered: bool,
-    /// What the server shows of the profile, and of what a party asked for. No rule depends on it.
-    pub shown: Option<(Value, Value)>,
+    /// What the server shows of the profile. No rule depends on it.
+    pub shown: Option<Value>,
 }
 
 /// A ticket of a match.
@@ -43,10 +43,9 @@ pub struct MadeTicket {
 }
 
 impl Made {
-    /// Copies what the server shows of the profile, and of what a party asked for.
+    /// Copies what the server shows of the profile.
     pub fn adopt(&mut self, results: &Value) {
-        let params = results["ticket_data"][0]["additional_join_params"].clone();
-        self.shown = Some((results["profile"].clone(), params));
+        self.shown = Some(results["profile"].clone());
     }
 }
 
@@ -150,7 +149,9 @@ impl Model {
     /// The match of a session as a caller sees it who sees the whole session.
     pub fn match_view(&self, caller: Caller, session: &Session) -> Option<Value> {
         let made = session.made.as_ref()?;
-        let (profile, params) = made.shown.clone().unwrap_or_default();
+        let profile = made.shown.clone().unwrap_or_default();
+        // No party of the model asks for anything.
+        let params = json!({ "double_args": {}, "string_args": {}, "tags": [], "extensions": {} });
         // Where there are too many players to show them, tickets hide them, too.
         let suppressed = self.suppresses(session);
         let is_shown = |player: &&usize| match session.entry(**player) {
