@@ -1,6 +1,6 @@
 //! Matches of parties in queues.
 //!
-//! - [`matches`]: makes a match, in one commit. `fillings`: sends parties into a running one, in one commit.
+//! - `matches`: makes a match, in one commit. `fillings`: sends parties into a running one, in one commit.
 //! - [`Matchmaker`]: finds matches among the tickets that wait, and has them made. `pool` has the tickets of a profile,
 //!   `running` the matches that want more of them, [`news`] brings what commits on this node change of both, `commits`
 //!   makes the matches and fillings that a pass proposes, `nodes` says which node matches which profile.

@@ -72,7 +72,7 @@ pub fn as_number(value: &Value) -> Option<f64> {
 }
 
 /// A time in whole milliseconds: a text with date, time of day and zone, or the time since the epoch as a number or as
-/// digits, in seconds up to [`UNIX_SECONDS_MAX`] and in milliseconds beyond; `None` for other values.
+/// digits, in seconds up to 2e10 and in milliseconds beyond; `None` for other values.
 pub fn as_time(value: &Value) -> Option<Timestamp> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,

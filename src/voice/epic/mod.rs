@@ -191,7 +191,7 @@ impl Epic {
         })
     }
 
-    /// Asks for a token with which a player joins a room. Epic makes the room. Ends within [`CALL_TIMEOUT`].
+    /// Asks for a token with which a player joins a room. Epic makes the room. Ends within 3 s.
     ///
     /// # Errors
     /// [`EpicError`].
