@@ -114,6 +114,9 @@ pub struct Posted {
     pub events: u32,
     /// Their size, in bytes.
     pub bytes: u64,
+    /// The time, in milliseconds since the epoch, and the number of the latest one.
+    #[serde(default)]
+    pub last: (i64, u64),
 }
 
 impl Posted {

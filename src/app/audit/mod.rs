@@ -257,8 +257,8 @@ impl Audit {
 
     /// Returns `false` if another node posted first.
     async fn try_post(&self, event: &PostedEvent, also: HookWrites) -> Result<bool, Failure> {
-        let at_ms = self.sessions.require_right_clock().await?;
-        let event = if self.settings.is_on { self.plan_post(event, at_ms).await? } else { Batch::default() };
+        let now_ms = self.sessions.require_right_clock().await?;
+        let event = if self.settings.is_on { self.plan_post(event, now_ms).await? } else { Batch::default() };
         let batch = event.and(also);
         if batch.is_empty() {
             return Ok(true);
@@ -270,20 +270,26 @@ impl Audit {
         }
     }
 
-    /// The writes of a posted event, and of the number of those that were posted on the same day.
-    async fn plan_post(&self, event: &PostedEvent, at_ms: i64) -> Result<Batch, Failure> {
+    /// The writes of a posted event, and of the number of those that were posted on the same day. It sorts after the earlier
+    /// changes of the session and the earlier reports, whichever nodes have stored them.
+    async fn plan_post(&self, event: &PostedEvent, now_ms: i64) -> Result<Batch, Failure> {
         let key = keys::posted_events(&event.session);
         let entry = self.sessions.store().get(&key).await?;
+        let latest = self.sessions.get_latest(&event.session).await?;
+        // What cannot be read begins anew.
+        let posted = entry.as_ref().and_then(|entry| Posted::decode(&entry.value).ok()).unwrap_or_default();
+        let number = self.sessions.next_event_number();
+        let last_change = latest.session.last_event_ms.map(|last_ms| (last_ms, u64::MAX));
+        let at_ms = later(later(now_ms, number, last_change), number, Some(posted.last));
         let value = self.rendered(event, at_ms);
         let day = at_ms.div_euclid(DAY_MS);
-        // A number that cannot be read, or that is of another day, begins anew.
-        let posted = entry.as_ref().and_then(|entry| Posted::decode(&entry.value).ok());
-        let posted = posted.filter(|posted| posted.day == day).unwrap_or_default();
+        let posted = if posted.day == day { posted } else { Posted::default() };
         let events = u32::try_from(event.players.len().max(1)).unwrap_or(u32::MAX);
         let posted = Posted {
             day,
             events: posted.events.saturating_add(events),
             bytes: posted.bytes.saturating_add(value.len() as u64),
+            last: (at_ms, number),
         };
         let events_max = self.settings.customer_events_per_session_max;
         if posted.events > events_max || posted.bytes > u64::from(events_max) * POSTED_BYTES_EACH {
@@ -293,8 +299,7 @@ impl Audit {
             Some(entry) => Batch::default().expect_version(key.clone(), entry.version),
             None => Batch::default().expect_absent(key.clone()),
         };
-        let id =
-            EventsId { session: event.session.clone(), at_ms, number: self.sessions.next_event_number() };
+        let id = EventsId { session: event.session.clone(), at_ms, number };
         let players = event.players.iter().copied();
         Ok(batch.put(key, posted.encode()).and(record::put_rendered(&id, value, players)))
     }
@@ -309,5 +314,15 @@ impl Audit {
             fields.insert(record::PLAYERS.into(), players.collect());
         }
         Document::render(&[fields])
+    }
+}
+
+/// The earliest time from `now_ms` on at which an event with this number sorts after the `last` one, in milliseconds since
+/// the epoch. `last` is a time and a number.
+fn later(now_ms: i64, number: u64, last: Option<(i64, u64)>) -> i64 {
+    match last {
+        Some((last_ms, last_number)) if number <= last_number => now_ms.max(last_ms.saturating_add(1)),
+        Some((last_ms, _)) => now_ms.max(last_ms),
+        None => now_ms,
     }
 }

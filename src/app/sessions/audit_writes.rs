@@ -38,11 +38,12 @@ impl Sessions {
         self.event_numbers.0.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The events of a change, to be written in its commit.
+    /// The events of a change, to be written in its commit. They sort after those of all earlier changes of the session,
+    /// also if another node with a clock that is ahead has made these: `after` keeps their time.
     pub(super) fn plan_events(
         &self,
         before: Option<&Session>,
-        after: &Session,
+        after: &mut Session,
         (cause, ticket_end): Why,
     ) -> Batch {
         if !self.writes_events {
@@ -53,7 +54,9 @@ impl Sessions {
         if events.is_empty() {
             return Batch::default();
         }
-        let (at_ms, number) = (at.as_millisecond(), self.next_event_number());
+        let earliest_ms = after.last_event_ms.map_or(i64::MIN, |last_ms| last_ms.saturating_add(1));
+        let (at_ms, number) = (at.as_millisecond().max(earliest_ms), self.next_event_number());
+        after.last_event_ms = Some(at_ms);
         let id = EventsId { session: after.id.clone(), at_ms, number };
         put(&id, after, cause.player(), &events)
     }

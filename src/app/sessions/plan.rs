@@ -89,12 +89,12 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge).
-    pub(super) fn plan_creation(&self, session: Session, cause: Cause) -> Result<Plan, Failure> {
+    pub(super) fn plan_creation(&self, mut session: Session, cause: Cause) -> Result<Plan, Failure> {
+        let events = self.plan_events(None, &mut session, (cause, None));
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         let writes = self.plan_writes(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
         let launch = Self::begin_launch(None, &session);
-        let events = self.plan_events(None, &session, (cause, None));
         Ok(Plan::of(writes, session, Arc::new(AtomicI64::new(deadline_ms)))
             .and(deadline.into())
             .and(launch.into())
@@ -110,12 +110,13 @@ impl Sessions {
     pub(super) async fn plan_change(
         &self,
         before: &CachedSession,
-        after: Session,
+        mut after: Session,
         why: Why,
         bytes_max: usize,
         new_deadline_ms: Option<i64>,
     ) -> Result<Plan, Failure> {
         let id = &before.session.id;
+        let events = self.plan_events(Some(&before.session), &mut after, why);
         let writes = self.plan_writes(Some(before_of(before)), &after, bytes_max)?;
         let launches = self.plan_launches(&before.session, &after).await?;
         let deadline = if after.ended {
@@ -126,7 +127,6 @@ impl Sessions {
         } else {
             self.plan_deadline(id, new_deadline_ms).await?
         };
-        let events = self.plan_events(Some(&before.session), &after, why);
         let plan = Plan::of(writes, after, Arc::clone(&before.deadline_ms));
         Ok(plan.and(deadline.into()).and(launches.into()).and(events.into()))
     }
@@ -140,10 +140,10 @@ impl Sessions {
     ) -> Result<Plan, Failure> {
         let mut after = before.session.clone();
         after.end();
+        let events = self.plan_events(Some(&before.session), &mut after, (Cause::Idle, None));
         let writes = self.plan_writes(Some(before_of(before)), &after, usize::MAX)?;
         let deadline = self.remove_deadline(&before.session.id, deadline).await?;
         let launches = self.plan_launches(&before.session, &after).await?;
-        let events = self.plan_events(Some(&before.session), &after, (Cause::Idle, None));
         let plan = Plan::of(writes, after, Arc::clone(&before.deadline_ms));
         Ok(plan.and(deadline.into()).and(launches.into()).and(events.into()))
     }

@@ -212,6 +212,10 @@ pub struct Session {
     /// The backfill of a match, while it may want players.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Arc<Backfill>>,
+    /// The time of the latest audit events of a change, in milliseconds since the epoch. Those of the next change are later,
+    /// whatever the clock of its node says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event_ms: Option<i64>,
     /// Why a rule ended the ticket. [`Self::settle_ticket`] takes it, so it is never stored.
     #[serde(skip)]
     pub ticket_end: Option<TicketEnd>,
@@ -291,6 +295,7 @@ impl Session {
             matchmaking: None,
             match_made: None,
             backfill: None,
+            last_event_ms: None,
             ticket_end: None,
             ended: false,
         }

@@ -187,10 +187,11 @@ async fn a_swap_needs_two_active_players_of_different_teams_and_no_leader() {
     alice.swaps(&session, &carol, &invited).await.refused(403, "player_not_active");
     alice.swaps(&session, &carol, &server.player()).await.refused(404, "player_not_found");
     alice.swaps("none", &bob, &carol).await.refused(404, "session_not_found");
-    alice.gives_right(&session, &carol, "move").await.expect(200);
-    carol.swaps(&session, &bob, &carol).await.refused(403, "not_session_leader");
     server.player().swaps(&session, &bob, &carol).await.refused(403, "not_active_in_session");
-    alice.delete(&crate::harness::right_path(&session, carol.player, "move")).await.expect(204);
+    assert_eq!(contents(&server).await, before, "refusals change nothing");
+    alice.gives_right(&session, &carol, "move").await.expect(200);
+    let before = contents(&server).await;
+    carol.swaps(&session, &bob, &carol).await.refused(403, "not_session_leader");
     assert_eq!(contents(&server).await, before, "refusals change nothing");
 
     let path = format!("/v1/session/{session}/player:swap");

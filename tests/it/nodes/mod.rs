@@ -1,5 +1,7 @@
 //! Several nodes on one database, and a database that fails.
 
+/// The order of audit events.
+mod audit;
 /// The whole suite again on a database, with one node and with three.
 mod everywhere;
 /// A database that fails over while requests are held.
