@@ -38,6 +38,9 @@ pub struct Change {
     keeps_alive: bool,
     /// Whether the platform in the caller's token is noted.
     notes_platform: bool,
+    /// What the audit events of the change say of it.
+    reason: Option<String>,
+    removed_session: Option<SessionId>,
 }
 
 /// Something with an ETag that a change is about.
@@ -80,7 +83,16 @@ impl Change {
     /// A change of a session by a caller, with the conditions of the request.
     pub fn by(app: Arc<App>, caller: Caller, conditions: Conditions) -> Self {
         let resources = smallvec![Resource::Session];
-        Self { app, caller, conditions, resources, keeps_alive: true, notes_platform: true }
+        Self {
+            app,
+            caller,
+            conditions,
+            resources,
+            keeps_alive: true,
+            notes_platform: true,
+            reason: None,
+            removed_session: None,
+        }
     }
 
     /// Sets whether the change moves the session's deadline, as a read does.
@@ -93,6 +105,18 @@ impl Change {
     #[must_use]
     pub fn without_platform(self) -> Self {
         Self { notes_platform: false, ..self }
+    }
+
+    /// The reason that the request gives. The audit events of removed players have it.
+    #[must_use]
+    pub fn because(self, reason: Option<String>) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// The change removes the players of this session together.
+    #[must_use]
+    pub fn removing(self, session: SessionId) -> Self {
+        Self { removed_session: Some(session), ..self }
     }
 
     /// The change is about a player of the session.
@@ -202,6 +226,8 @@ impl Change {
             true => Update::by(&self.caller, self.keeps_alive),
             false => Update::by_caller(self.keeps_alive),
         };
+        let (reason, removed_session) = (self.reason.clone(), self.removed_session.clone());
+        let update = Update { reason, removed_session, ..update };
         update.with(self.hook(answer)).made_by(self.caller.player())
     }
 

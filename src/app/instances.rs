@@ -65,6 +65,7 @@ impl InstanceRequest {
         };
         Ok(Instance {
             instance_id: self.instance_id.unwrap_or_else(|| app.entropy.uuid().to_string()),
+            template_id: self.template_id,
             host_type,
             host_player,
             host_player_id: caller.token().player_id.filter(|_| caller_hosts),
@@ -98,17 +99,19 @@ fn first_status(host_type: HostType) -> JoinStatus {
 #[derive(Clone, Debug)]
 pub struct InstanceOfMatch {
     id: Uuid,
+    template_id: Uuid,
     host_type: HostType,
     startup_params: Option<StartupParams>,
     custom_data: CustomData,
 }
 
 impl InstanceOfMatch {
-    /// An instance of a template. Its map is drawn among those at `maps`, positions in the template; among all, if there
+    /// An instance of the template with this id. Its map is drawn among those at `maps`, positions in the template; among all, if there
     /// are none.
-    pub fn new(app: &App, template: &InstanceTemplate, maps: &[usize]) -> Self {
+    pub fn new(app: &App, (template_id, template): (Uuid, &InstanceTemplate), maps: &[usize]) -> Self {
         Self {
             id: app.entropy.uuid(),
+            template_id,
             host_type: template.default_host_type,
             startup_params: template.draw_among(maps, app.entropy.fraction()),
             custom_data: template.custom_data.clone(),
@@ -119,6 +122,7 @@ impl InstanceOfMatch {
     pub fn at(&self, created: Timestamp) -> Instance {
         Instance {
             instance_id: self.id.to_string(),
+            template_id: Some(self.template_id),
             host_type: self.host_type,
             host_player: None,
             host_player_id: None,

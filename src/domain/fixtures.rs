@@ -191,6 +191,7 @@ pub(crate) fn ticket(players: &[u128], seconds: i64) -> Ticket {
 pub(crate) fn instance(host: Option<u128>, registrar: Option<u128>) -> Instance {
     Instance {
         instance_id: "i".into(),
+        template_id: None,
         host_type: HostType::Player,
         host_player: host.map(player),
         host_player_id: None,

@@ -145,7 +145,7 @@ mod tests {
     fn events_of_a_change_are_read_back_in_the_contracts_form() {
         let party = session("L1 M2");
         let cause = Cause::Request(Some(player(1)));
-        let found = events(&Change { before: None, after: &party, cause, ticket_end: None, at: created() });
+        let found = events(&Change { before: None, after: &party, why: &cause.into(), at: created() });
         let id = EventsId { session: party.id.clone(), at_ms: created().as_millisecond(), number: 1 };
         let batch = put(&id, &party, Some(player(1)), &found);
         assert_eq!(batch.put.len(), 3, "the events, and an entry for each player");

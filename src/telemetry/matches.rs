@@ -110,11 +110,11 @@ impl MatchMetrics {
         }
     }
 
-    /// Notes how well the tickets of a match fit: by field of its profile, their spread relative to its widest limit, if
-    /// it has one.
-    pub fn of_quality(&self, spreads: &[Option<f64>]) {
-        if let Some(widest) = spreads.iter().flatten().copied().max_by(f64::total_cmp) {
-            self.spreads.observe(widest);
+    /// Notes how well the tickets of a match fit: their spread in the field in which they differ most, relative to its
+    /// widest limit. `None`: no field has a limit.
+    pub fn of_quality(&self, widest_spread: Option<f64>) {
+        if let Some(spread) = widest_spread {
+            self.spreads.observe(spread);
         }
     }
 

@@ -31,7 +31,7 @@ params! {
 params! {
     /// Query of leaving and kicking.
     LeaveQuery in "query" {
-        /// Reason for leaving or kicking. The server writes it to its log.
+        /// Reason for leaving or kicking. It is in the audit event of the change, and in the server's log.
         reason: Reason,
         /// Whether this request keeps the session alive.
         refresh_ttl: RefreshTtl,
@@ -64,6 +64,7 @@ pub async fn leave_self(
     };
     let sessions = Arc::clone(&app.sessions);
     let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0).of_player(player);
+    let change = change.because(query.reason.0.clone());
     let left = change.run_and_note(&path.session_id, rule, |(), _| Ok(Reply::no_content()), note).await;
     if matches!(left, Err(Error::Refused(Refused::SessionNotFound))) {
         // Clients leave an ended session to remove it from their list, so the entry is removed here.
@@ -119,7 +120,7 @@ async fn kick_from<K: ReplyKind>(
             tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
         }
     };
-    let change = change.keeping_alive(query.refresh_ttl.0).of_player(player);
+    let change = change.keeping_alive(query.refresh_ttl.0).of_player(player).because(query.reason.0.clone());
     change.run_and_note(id, rule, move |(), after| Ok(answer(after)), note).await
 }
 

@@ -105,7 +105,7 @@ pub async fn kick_session(
         }
     };
     let answer = |_: &Vec<_>, after: &After<'_>| Ok(Reply::changed(&after.document()));
-    let change = Change::by(app, caller, conditions);
+    let change = Change::by(app, caller, conditions).removing(path.kicked_session_id.clone());
     change.run_beside((&path.session_id, &path.kicked_session_id), rule, answer, note).await
 }
 

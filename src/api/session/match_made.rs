@@ -277,6 +277,7 @@ impl MatchRequest {
                 evaluation_score: self.evaluation_score.map(|score| score.0),
                 rank_quality: self.rank_quality.map(|score| score.0),
             },
+            requested: Some(created),
             backfill_id: self.backfill_id,
             parties,
             added: added.collect(),
@@ -296,7 +297,7 @@ impl MatchRequest {
     ) -> Result<Option<InstanceOfMatch>, Refused> {
         let named = self.instance_request_template_id.or(self.instance_launch_template_id);
         let Some(id) = profile.instance_request_template_id.or(named) else { return Ok(None) };
-        Ok(Some(InstanceOfMatch::new(app, catalog.instance_template(id)?, &[])))
+        Ok(Some(InstanceOfMatch::new(app, (id, catalog.instance_template(id)?), &[])))
     }
 }
 

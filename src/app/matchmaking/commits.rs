@@ -102,7 +102,7 @@ async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
     match made.await {
         Ok(Made::Session(session)) => {
             note_match(&session.session, &order);
-            app.metrics.matches.of_quality(&order.proposal.quality.spreads);
+            app.metrics.matches.of_quality(order.proposal.quality.widest_spread());
             Outcome { gone: tickets().collect(), ..Outcome::default() }
         }
         Ok(Made::Lacks(parties)) => {
@@ -178,7 +178,7 @@ fn note_match(session: &Session, order: &Order) {
         tickets = order.sessions.len(),
         players = order.proposal.players,
         longest_wait_s = results.tickets.iter().map(|ticket| ticket.wait_s).max(),
-        worst_spread = quality.spreads.iter().flatten().copied().fold(0.0, f64::max),
+        widest_spread = quality.widest_spread(),
         side_skill_difference = quality.side_skill_difference,
         "a match was made"
     );
@@ -187,7 +187,10 @@ fn note_match(session: &Session, order: &Order) {
 fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder, Failure> {
     let profile = catalog.matchmaking.profile(&order.profile_id)?;
     let instance = match profile.instance_request_template_id {
-        Some(id) => Some(InstanceOfMatch::new(app, catalog.instance_template(id)?, &order.proposal.maps)),
+        Some(id) => {
+            let template = (id, catalog.instance_template(id)?);
+            Some(InstanceOfMatch::new(app, template, &order.proposal.maps))
+        }
         None => None,
     };
     let party = |(ticket, id): &(Uuid, SessionId)| Party { id: id.clone(), ticket: Some(*ticket) };
@@ -196,7 +199,8 @@ fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder
         profile_id: order.profile_id.clone(),
         region_id: order.proposal.region.clone(),
         custom_data: CustomData::new(),
-        scores: MatchScores::default(),
+        scores: MatchScores { evaluation_score: None, rank_quality: order.proposal.quality.widest_spread() },
+        requested: None,
         backfill_id: None,
         parties: order.sessions.iter().map(party).collect(),
         teams: Teams::OfTickets(order.proposal.sides.clone()),

@@ -51,6 +51,7 @@ pub async fn fill(
         if backfill_of(game, &catalog, check).as_ref() != Some(&*fills.seen) {
             return Ok(None);
         }
+        many.match_id = game.match_made.as_ref().map(|made| made.results.match_id.clone());
         let (mut filling, mut waits_s) = (Filling::default(), Vec::new());
         for (team_id, wanted) in &sides {
             if game.matchmaking.as_ref().is_some_and(|ticket| ticket.id == *wanted) {

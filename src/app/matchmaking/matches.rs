@@ -32,6 +32,8 @@ pub struct MatchOrder {
     pub custom_data: CustomData,
     /// What the matcher says of how good the match is.
     pub scores: MatchScores,
+    /// When a matcher of the studio has asked for it, by its own clock.
+    pub requested: Option<Timestamp>,
     /// The sessions that it is made of, each once.
     pub parties: Vec<Party>,
     /// Who is on which team.
@@ -118,6 +120,7 @@ pub async fn make(
                 maker.start_backfill(&mut made, backfill_id, many)?;
             }
             many.new = Some(Session { listing: listing.clone(), ..made });
+            many.match_id = Some(order.match_id.clone());
             for party in many.sessions.iter_mut().flatten() {
                 party.end_ticket(TicketEnd::Assigned);
             }
@@ -182,6 +185,7 @@ impl Maker<'_> {
             match_id: order.match_id.clone(),
             custom_data: order.custom_data.clone(),
             scores: order.scores,
+            requested: order.requested,
             profile_id: &order.profile_id,
             profile,
             template,

@@ -5,15 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Sessions;
 use crate::domain::Session;
-use crate::domain::audit::{self, Cause, Change};
-use crate::domain::matchmaking::ticket::TicketEnd;
+use crate::domain::audit::{self, Change, Why};
 use crate::env::Entropy;
 use crate::records::audit::put;
 use crate::records::keys::EventsId;
 use crate::store::Batch;
-
-/// What made a change, and why it ended the party's ticket, if it did.
-pub(super) type Why = (Cause, Option<TicketEnd>);
 
 /// Gives the changes of this node their numbers, among those of the same session and millisecond. They start at random, so
 /// that no two nodes use the same ones.
@@ -40,17 +36,12 @@ impl Sessions {
 
     /// The events of a change, to be written in its commit. They sort after those of all earlier changes of the session,
     /// also if another node with a clock that is ahead has made these: `after` keeps their time.
-    pub(super) fn plan_events(
-        &self,
-        before: Option<&Session>,
-        after: &mut Session,
-        (cause, ticket_end): Why,
-    ) -> Batch {
+    pub(super) fn plan_events(&self, before: Option<&Session>, after: &mut Session, why: &Why) -> Batch {
         if !self.writes_events {
             return Batch::default();
         }
         let at = self.clock.now();
-        let events = audit::events(&Change { before, after, cause, ticket_end, at });
+        let events = audit::events(&Change { before, after, why, at });
         if events.is_empty() {
             return Batch::default();
         }
@@ -58,6 +49,6 @@ impl Sessions {
         let (at_ms, number) = (at.as_millisecond().max(earliest_ms), self.next_event_number());
         after.last_event_ms = Some(at_ms);
         let id = EventsId { session: after.id.clone(), at_ms, number };
-        put(&id, after, cause.player(), &events)
+        put(&id, after, why.cause.player(), &events)
     }
 }

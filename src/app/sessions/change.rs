@@ -19,7 +19,7 @@ use crate::app::Failure;
 use crate::app::shield::shield;
 use crate::app::waits::Topic;
 use crate::auth::Caller;
-use crate::domain::audit::Cause;
+use crate::domain::audit::{Cause, Why};
 use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
 use crate::store::{Batch, CommitError};
@@ -40,23 +40,35 @@ pub struct Update<T = ()> {
     pub hook: Hook<T>,
     /// The caller's player, who is told of the change a moment later than others.
     pub actor: Option<PlayerUuid>,
+    /// The reason in the words of the request, for its audit events.
+    pub reason: Option<String>,
+    /// The session whose players it removes together, for its audit events.
+    pub removed_session: Option<SessionId>,
 }
 
 impl<T> Update<T> {
     /// An update for a caller.
     pub fn by(caller: &Caller, keeps_alive: bool) -> Self {
         let plays_on = caller.player().zip(caller.token().platform);
-        Self { keeps_alive, is_unlimited: false, plays_on, hook: None, actor: caller.player() }
+        Self { plays_on, actor: caller.player(), ..Self::by_caller(keeps_alive) }
     }
 
     /// An update for a caller whose platform the rule notes itself, or does not have to note.
     pub fn by_caller(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: false, plays_on: None, hook: None, actor: None }
+        Self {
+            keeps_alive,
+            is_unlimited: false,
+            plays_on: None,
+            hook: None,
+            actor: None,
+            reason: None,
+            removed_session: None,
+        }
     }
 
     /// An update by the server itself, such as a timeout.
     pub fn by_server(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: true, plays_on: None, hook: None, actor: None }
+        Self { is_unlimited: true, ..Self::by_caller(keeps_alive) }
     }
 
     /// What makes the change, for its audit events. A request can be without a limit, too, and then names its player.
@@ -257,7 +269,12 @@ impl Sessions {
             let bytes_max = if update.is_unlimited { usize::MAX } else { self.limits.session_bytes_max };
             // Held until the commit, so that other changes on this node count the entries that this change adds.
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
-            let why = (update.cause(), ended_ticket.as_ref().map(|(_, end)| *end));
+            let why = Why {
+                reason: update.reason.clone(),
+                removed_session: update.removed_session.clone(),
+                ticket_end: ended_ticket.as_ref().map(|(_, end)| *end),
+                ..update.cause().into()
+            };
             let plan = self.plan_change(&before, after, why, bytes_max, new_deadline_ms).await?;
             let also = hook_writes(&update.hook, &result, plan.changed(), also)?;
             self.commit_one(plan.by(update.actor).and(also.into())).await?

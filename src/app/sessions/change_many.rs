@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
 use crate::app::shield::shield;
-use crate::domain::audit::Cause;
+use crate::domain::audit::{Cause, Why};
 use crate::domain::{Refused, Session, SessionId};
 use crate::store::Batch;
 
@@ -34,6 +34,8 @@ pub struct Many {
     pub sessions: Vec<Option<Session>>,
     /// The new session, if the rule creates one. It has the id of [`UpdateMany::new_id`].
     pub new: Option<Session>,
+    /// The match for which the rule ends tickets, for their audit events.
+    pub match_id: Option<String>,
 }
 
 /// The sessions after a change of several.
@@ -86,7 +88,7 @@ impl Sessions {
         let now = time_of(self.require_right_clock().await?);
         let before = self.find_all_latest(&update.ids).await?;
         let copy = |cached: &Option<Arc<CachedSession>>| cached.as_ref().map(|cached| cached.session.clone());
-        let mut many = Many { sessions: before.iter().map(copy).collect(), new: None };
+        let mut many = Many { sessions: before.iter().map(copy).collect(), new: None, match_id: None };
         let result = rule(&mut many)?;
         let pairs = before.iter().zip(&mut many.sessions);
         let ended_tickets: Vec<_> = pairs
@@ -102,7 +104,9 @@ impl Sessions {
         let changed = all.filter_map(|((before, after), ended_ticket)| {
             let (before, after) = (before.as_ref()?, after?);
             let ticket_end = ended_ticket.as_ref().map(|(_, end)| *end);
-            (before.session != after).then_some((before, after, (update.cause, ticket_end)))
+            let match_id = many.match_id.clone();
+            let why = Why { ticket_end, match_id, ..update.cause.into() };
+            (before.session != after).then_some((before, after, why))
         });
         let changes =
             changed.map(|(before, after, why)| self.plan_change(before, after, why, usize::MAX, None));

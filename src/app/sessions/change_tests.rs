@@ -33,7 +33,7 @@ async fn plan_regions(sessions: &Sessions, ids: &[SessionId], region: &str) -> P
         let mut after = before.session.clone();
         after.region_id = Some(region.to_owned());
         let plan =
-            sessions.plan_change(&before, after, (Cause::Server, None), usize::MAX, None).await.unwrap();
+            sessions.plan_change(&before, after, Cause::Server.into(), usize::MAX, None).await.unwrap();
         joined = Some(match joined {
             None => plan,
             Some(first) => first.and(plan),

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Sessions;
-use super::audit_writes::Why;
 use super::cached::CachedSession;
 use super::launch_writes::LaunchWrites;
 use crate::app::Failure;
-use crate::domain::audit::Cause;
+use crate::domain::audit::{Cause, Why};
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::records::index::{Before, SessionWrites};
 use crate::records::values::encode_deadline;
@@ -90,7 +89,7 @@ impl Sessions {
     /// # Errors
     /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge).
     pub(super) fn plan_creation(&self, mut session: Session, cause: Cause) -> Result<Plan, Failure> {
-        let events = self.plan_events(None, &mut session, (cause, None));
+        let events = self.plan_events(None, &mut session, &cause.into());
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         let writes = self.plan_writes(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
@@ -116,7 +115,7 @@ impl Sessions {
         new_deadline_ms: Option<i64>,
     ) -> Result<Plan, Failure> {
         let id = &before.session.id;
-        let events = self.plan_events(Some(&before.session), &mut after, why);
+        let events = self.plan_events(Some(&before.session), &mut after, &why);
         let writes = self.plan_writes(Some(before_of(before)), &after, bytes_max)?;
         let launches = self.plan_launches(&before.session, &after).await?;
         let deadline = if after.ended {
@@ -140,7 +139,7 @@ impl Sessions {
     ) -> Result<Plan, Failure> {
         let mut after = before.session.clone();
         after.end();
-        let events = self.plan_events(Some(&before.session), &mut after, (Cause::Idle, None));
+        let events = self.plan_events(Some(&before.session), &mut after, &Cause::Idle.into());
         let writes = self.plan_writes(Some(before_of(before)), &after, usize::MAX)?;
         let deadline = self.remove_deadline(&before.session.id, deadline).await?;
         let launches = self.plan_launches(&before.session, &after).await?;

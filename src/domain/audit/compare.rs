@@ -1,19 +1,19 @@
 //! The events of a change: found by comparing the session before and after it, so that no operation can forget one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::matching::{backfill_changes, new_match, queue_changes};
 use super::{ClientSettings, Event, InviteSource, TeamSize};
 use crate::domain::client::Client;
 use crate::domain::instance::Instance;
-use crate::domain::matchmaking::ticket::{JoinParams, Ticket, TicketEnd};
-use crate::domain::session::backfill::Backfill;
-use crate::domain::session::match_made::{MatchResults, MatchScores};
+use crate::domain::matchmaking::ticket::TicketEnd;
 use crate::domain::session::rights::Right;
 use crate::domain::session::{Player, Status};
-use crate::domain::{CustomData, PlayerUuid, Session};
+use crate::domain::{CustomData, PlayerUuid, Session, SessionId};
 
 /// What made a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,27 @@ impl Cause {
     }
 }
 
+/// Why a session changes: what its events tell beyond a comparison of the session before and after it.
+#[derive(Clone, Debug)]
+pub struct Why {
+    /// What made the change.
+    pub cause: Cause,
+    /// The reason in the words of the request: at most 128 characters.
+    pub reason: Option<String>,
+    /// The session whose players are removed together.
+    pub removed_session: Option<SessionId>,
+    /// Why the change ended the party's ticket, if it did.
+    pub ticket_end: Option<TicketEnd>,
+    /// The match that the ticket ended for.
+    pub match_id: Option<String>,
+}
+
+impl From<Cause> for Why {
+    fn from(cause: Cause) -> Self {
+        Self { cause, reason: None, removed_session: None, ticket_end: None, match_id: None }
+    }
+}
+
 /// A change of a session.
 #[derive(Clone, Copy)]
 pub struct Change<'a> {
@@ -47,39 +68,32 @@ pub struct Change<'a> {
     pub before: Option<&'a Session>,
     /// The session after it.
     pub after: &'a Session,
-    /// What made it.
-    pub cause: Cause,
-    /// Why it ended the party's ticket, if it did.
-    pub ticket_end: Option<TicketEnd>,
+    /// Why it was made.
+    pub why: &'a Why,
     /// When it was made.
     pub at: Timestamp,
 }
 
 /// The events of a change. Empty for a change that nobody looks for later, such as the deadline of an invite.
 pub fn events(change: &Change<'_>) -> Vec<Event> {
-    let Change { before, after, cause, .. } = *change;
+    let Change { before, after, .. } = *change;
     let mut events = Vec::new();
     if before.is_none() {
         events.push(of_joinability("session.created", after));
-        if let Some(made) = &after.match_made {
-            let match_id = Some(made.results.match_id.clone());
-            events.push(Event {
-                match_id,
-                custom_data: data_of_match(&made.results),
-                ..named("match.created")
-            });
-        }
+        events.extend(new_match(after));
     }
     if after.ended {
-        roster_changes(before, after, cause, &mut events);
+        roster_changes(change, &mut events);
         end_of_instance(before, None, &mut events);
         queue_changes(change, &mut events);
         backfill_changes(change, &mut events);
-        events.push(Event { reason: Some(why_ended(before, after, cause)), ..named("session.ended") });
+        let reason = Some(why_ended(before, after, change.why.cause).into());
+        events.push(Event { reason, ..named("session.ended") });
         return events;
     }
     session_changes(before, after, &mut events);
-    roster_changes(before, after, cause, &mut events);
+    invited_sessions(change, &mut events);
+    roster_changes(change, &mut events);
     link_changes(before, after, &mut events);
     instance_changes(before, after, &mut events);
     queue_changes(change, &mut events);
@@ -88,35 +102,15 @@ pub fn events(change: &Change<'_>) -> Vec<Event> {
 }
 
 /// Largest size of data that an event carries, in bytes. A small change must not store much.
-const DATA_BYTES_MAX: usize = 4_096;
+pub(super) const DATA_BYTES_MAX: usize = 4_096;
 
 /// Data that an event carries; nothing if it is too large.
-fn short(data: &CustomData) -> CustomData {
+pub(super) fn short(data: &CustomData) -> CustomData {
     let bytes: usize = data.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes <= DATA_BYTES_MAX { data.clone() } else { CustomData::new() }
 }
 
-/// Data of a match: that of its matcher, and what the matcher says of how good it is, as texts.
-fn data_of_match(results: &MatchResults) -> CustomData {
-    let MatchScores { evaluation_score, rank_quality } = results.scores;
-    let scores = [("evaluation_score", evaluation_score), ("rank_quality", rank_quality)];
-    let scores = scores.into_iter().filter_map(|(name, score)| Some((name.to_owned(), score?.to_string())));
-    let mut data = short(&results.custom_data);
-    data.extend(scores);
-    data
-}
-
-/// What a ticket asks for, without the data that is never read; `None` if it is too large.
-fn short_params(params: &JoinParams) -> Option<JoinParams> {
-    let JoinParams { double_args, string_args, tags, .. } = params;
-    let numbers: usize = double_args.keys().map(|name| name.len() + size_of::<f64>()).sum();
-    let texts: usize = string_args.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let bytes = numbers + texts + tags.iter().map(String::len).sum::<usize>();
-    let params = JoinParams { extensions: BTreeMap::new(), ..params.clone() };
-    (bytes <= DATA_BYTES_MAX).then_some(params)
-}
-
-fn named(name: &'static str) -> Event {
+pub(super) fn named(name: &'static str) -> Event {
     Event { name, ..Event::default() }
 }
 
@@ -175,13 +169,15 @@ fn about(name: &'static str, player: PlayerUuid, entry: &Player) -> Event {
     }
 }
 
-fn roster_changes(before: Option<&Session>, after: &Session, cause: Cause, events: &mut Vec<Event>) {
+fn roster_changes(change: &Change<'_>, events: &mut Vec<Event>) {
+    let Change { before, after, why, .. } = *change;
     let players_before = before.into_iter().flat_map(|before| &before.players);
-    for (player, entry) in players_before.clone() {
-        if !after.players.contains_key(player) {
-            events.push(removed(after, *player, entry, cause));
-        }
+    let is_gone = |(player, _): &(&PlayerUuid, &Arc<Player>)| !after.players.contains_key(*player);
+    let gone: Vec<_> = players_before.clone().filter(is_gone).collect();
+    if let Some(session) = why.removed_session.as_ref().filter(|_| !gone.is_empty()) {
+        events.push(Event { removed_session: Some(session.clone()), ..named("session.kicked") });
     }
+    events.extend(gone.into_iter().map(|(player, entry)| removed(after, *player, entry, why)));
     // A swap is two moves in one change, each to the team of the other.
     let moves: Vec<_> = players_before
         .filter_map(|(player, entry)| {
@@ -215,8 +211,34 @@ fn invite_source(session: &Session, player: PlayerUuid, entry: &Player) -> Invit
     }
 }
 
+/// Sessions whose players a request invites together.
+fn invited_sessions(change: &Change<'_>, events: &mut Vec<Event>) {
+    let known = |player| change.before.and_then(|before| before.players.get(player));
+    // A match names the session of a player, too.
+    let is_invite = |player, entry: &Player| {
+        entry.match_timeout_s.is_none() && is_new_invite(known(player).map(Arc::as_ref), entry)
+    };
+    let invited = change.after.players.iter().filter(|(player, entry)| is_invite(*player, entry));
+    let sessions: BTreeSet<_> = invited.filter_map(|(_, entry)| entry.source_session.clone()).collect();
+    events.extend(
+        sessions
+            .into_iter()
+            .map(|session| Event { invited_session: Some(session), ..named("session.invited") }),
+    );
+}
+
+/// Whether somebody who is not active got an invite or a reservation, also in place of an earlier one.
+fn is_new_invite(known: Option<&Player>, entry: &Player) -> bool {
+    let is_other = known.is_none_or(|known| {
+        (known.status, known.invited, known.inviting_player)
+            != (entry.status, entry.invited, entry.inviting_player)
+    });
+    !entry.status.is_active() && is_other
+}
+
 /// A player whose entry is gone. Its event has the entry as it was.
-fn removed(after: &Session, player: PlayerUuid, entry: &Player, cause: Cause) -> Event {
+fn removed(after: &Session, player: PlayerUuid, entry: &Player, why: &Why) -> Event {
+    let cause = why.cause;
     let name = match (entry.status.is_active(), cause) {
         (true, Cause::Server | Cause::Idle) => "player.culled",
         (true, _) if after.kicked.contains(&player) => "player.kicked",
@@ -225,7 +247,7 @@ fn removed(after: &Session, player: PlayerUuid, entry: &Player, cause: Cause) ->
         (false, _) if cause.is_by(player) => "player.declined",
         (false, _) => "player.kicked",
     };
-    about(name, player, entry)
+    Event { reason: why.reason.clone().map(Cow::Owned), ..about(name, player, entry) }
 }
 
 fn entry_changes(
@@ -240,11 +262,7 @@ fn entry_changes(
         events.push(about("player.joined", player, entry));
         return;
     }
-    let is_invite = known.is_none_or(|known| {
-        (known.status, known.invited, known.inviting_player)
-            != (entry.status, entry.invited, entry.inviting_player)
-    });
-    if !entry.status.is_active() && is_invite {
+    if is_new_invite(known, entry) {
         let name = if entry.status == Status::Reserved { "player.reserved" } else { "player.invited" };
         let (source, invited_session) = (Some(source), entry.source_session.clone());
         events.push(Event { source, invited_session, ..about(name, player, entry) });
@@ -320,6 +338,7 @@ fn about_instance(name: &'static str, instance: &Instance) -> Event {
         instance_id: Some(instance.instance_id.clone()),
         host_type: Some(instance.host_type),
         host_player: instance.host_player,
+        instance_template_id: instance.template_id,
         map: startup.map(|startup| startup.map.clone()),
         mode: startup.and_then(|startup| startup.mode.clone()),
         allocation_id: instance.allocation_id.clone(),
@@ -366,92 +385,6 @@ fn end_of_instance(before: Option<&Session>, after: Option<&Instance>, events: &
             events.push(Event { join_status, version, ..about_instance("instance.ended", known) });
         }
     }
-}
-
-/// A ticket that is new or gone: one event for each queue.
-fn queue_changes(change: &Change<'_>, events: &mut Vec<Event>) {
-    let of_session = |session: &Session| session.matchmaking.clone().filter(|_| !session.ended);
-    let (before, after) = (change.before.and_then(of_session), of_session(change.after));
-    if before.as_ref().map(|ticket| ticket.id) == after.as_ref().map(|ticket| ticket.id) {
-        return;
-    }
-    let about_ticket = |name, ticket: &Ticket, queue_id: &String| Event {
-        queue_id: Some(queue_id.clone()),
-        ticket_id: Some(ticket.id),
-        ..named(name)
-    };
-    for (ticket, queue_id) in
-        before.iter().flat_map(|ticket| ticket.queue_ids.iter().map(move |id| (ticket, id)))
-    {
-        let end = change.ticket_end.unwrap_or(TicketEnd::LeftQueue);
-        let waited_s = (change.at.as_millisecond() - ticket.enqueued.as_millisecond()).max(0) / 1000;
-        let (reason, ticket_wait_seconds) = (Some(end.name()), Some(waited_s));
-        events.push(Event { reason, ticket_wait_seconds, ..about_ticket("queue.left", ticket, queue_id) });
-    }
-    for (ticket, queue_id) in
-        after.iter().flat_map(|ticket| ticket.queue_ids.iter().map(move |id| (ticket, id)))
-    {
-        events.push(Event {
-            additional_params: short_params(&ticket.params),
-            map_preferences: ticket.map_preferences.clone(),
-            custom_data: what_the_matcher_knows(ticket),
-            ..about_ticket("queue.joined", ticket, queue_id)
-        });
-    }
-}
-
-/// A backfill that is new or gone, or of which its host says something else. Players who are sent are events of their own.
-fn backfill_changes(change: &Change<'_>, events: &mut Vec<Event>) {
-    let of_session = |session: &Session| session.backfill.clone().filter(|_| !session.ended);
-    let (before, after) = (change.before.and_then(of_session), of_session(change.after));
-    let about_backfill = |name, backfill: &Backfill| {
-        let ids = [("backfill_id", &backfill.id), ("match_making_profile_id", &backfill.profile_id)];
-        let custom_data = ids.into_iter().map(|(name, id)| (name.to_owned(), id.clone())).collect();
-        Event { custom_data, ..named(name) }
-    };
-    let is_same = before.as_ref().map(|before| &before.id) == after.as_ref().map(|after| &after.id);
-    match (&before, &after) {
-        (Some(known), Some(new)) if is_same => {
-            let is_said = change.cause != Cause::Server && !said_the_same(known, new);
-            events.extend(is_said.then(|| about_backfill("backfill.updated", new)));
-        }
-        (known, new) => {
-            let reason = Some(why_backfill_ended(change));
-            let ended = known.iter().map(|known| Event { reason, ..about_backfill("backfill.ended", known) });
-            let created = new.iter().map(|new| about_backfill("backfill.created", new));
-            events.extend(ended.chain(created));
-        }
-    }
-}
-
-/// Whether the host of a backfill has said nothing new.
-fn said_the_same(one: &Backfill, other: &Backfill) -> bool {
-    let said = |backfill: &Backfill| {
-        let Backfill { overflow_action, styles, extensions, params, wanted, .. } = backfill.clone();
-        (overflow_action, styles, extensions, params, wanted)
-    };
-    said(one) == said(other)
-}
-
-fn why_backfill_ended(change: &Change<'_>) -> &'static str {
-    let living = |session: &Session| {
-        let instance = session.instance.as_ref().filter(|instance| !instance.is_closed());
-        instance.map(|instance| instance.instance_id.clone())
-    };
-    let instance_before = change.before.and_then(living);
-    match change.cause {
-        _ if change.after.ended => "session_ended",
-        // Also if another one has taken its place.
-        _ if instance_before.is_some() && instance_before != living(change.after) => "instance_ended",
-        Cause::Server | Cause::Idle => "timeout",
-        Cause::Request(_) => "deleted",
-    }
-}
-
-/// The size of a party and its skills, so that its wait can be simulated later.
-fn what_the_matcher_knows(ticket: &Ticket) -> CustomData {
-    let skills = ticket.skills.iter().map(|(profile, skill)| (format!("skill.{profile}"), skill.to_string()));
-    [("players".to_owned(), ticket.players.len().to_string())].into_iter().chain(skills).collect()
 }
 
 #[cfg(test)]

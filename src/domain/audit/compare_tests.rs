@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::fixtures::{by, created, instance, player, session};
+use crate::domain::fixtures::{by, created, instance, join_rules, player, session};
 use crate::domain::instance::{InstanceChange, JoinParams, JoinStatus};
 use crate::domain::matchmaking::Profile;
 use crate::domain::session::invite::Invite;
@@ -13,7 +13,7 @@ use crate::domain::{Actor, CustomData, Platform, PlatformSessionId, Refused};
 
 /// The events of a change.
 fn events_of(before: Option<&Session>, after: &Session, cause: Cause) -> Vec<Event> {
-    events(&Change { before, after, cause, ticket_end: None, at: created() })
+    events(&Change { before, after, why: &cause.into(), at: created() })
 }
 
 /// The events of a rule, as `name player` in one text each.
@@ -88,24 +88,22 @@ fn the_end_of_a_session_says_why() {
         rule(&mut after).unwrap();
         let events = events_of(Some(before), &after, cause);
         let last = events.last().unwrap().clone();
-        (last.name, last.reason.unwrap())
+        (last.name, last.reason.unwrap().into_owned())
     };
     let alone = session("L1");
-    assert_eq!(reason(&alone, request(1), |session| session.end_by(by(1))), ("session.ended", "deleted"));
-    assert_eq!(
-        reason(&alone, request(1), |session| session.leave(player(1), created())),
-        ("session.ended", "empty")
-    );
+    let ended = |why: &str| ("session.ended", why.to_owned());
+    assert_eq!(reason(&alone, request(1), |session| session.end_by(by(1))), ended("deleted"));
+    assert_eq!(reason(&alone, request(1), |session| session.leave(player(1), created())), ended("empty"));
     let end = |session: &mut Session| {
         session.end();
         Ok(())
     };
-    assert_eq!(reason(&alone, Cause::Idle, end), ("session.ended", "timeout"));
+    assert_eq!(reason(&alone, Cause::Idle, end), ended("timeout"));
     let cull = |session: &mut Session| {
         session.expire_inactive(&[player(1)], &[], None, created());
         Ok(())
     };
-    assert_eq!(reason(&alone, Cause::Server, cull), ("session.ended", "empty"));
+    assert_eq!(reason(&alone, Cause::Server, cull), ended("empty"));
 }
 
 #[test]
@@ -211,35 +209,36 @@ fn a_backfill_begins_changes_and_ends() {
     let found = events_of(Some(&before), &filled, Cause::Server);
     let [created] = &found[..] else { panic!("{found:?}") };
     assert_eq!((created.name, &*created.custom_data["backfill_id"]), ("backfill.created", "b"));
-    assert_eq!(created.custom_data["match_making_profile_id"], "p");
+    assert_eq!(created.profile_id.as_deref(), Some("p"));
     let step = |cause, rule: fn(&mut Session)| {
         let mut after = filled.clone();
         rule(&mut after);
         let events = events_of(Some(&filled), &after, cause).into_iter();
         let events = events.filter(|event| event.name.starts_with("backfill."));
-        events.map(|event| (event.name, event.reason)).collect::<Vec<_>>()
+        events.map(|event| (event.name, event.reason.unwrap_or_default().into_owned())).collect::<Vec<_>>()
     };
     let host = Cause::Request(Some(crate::domain::fixtures::player(1)));
     let wants_none = |game: &mut Session| {
         game.update_backfill(Actor::Anyone, "i", BTreeMap::new(), None).unwrap();
     };
-    assert_eq!(step(host, wants_none), [("backfill.updated", None)]);
+    assert_eq!(step(host, wants_none), [("backfill.updated", String::new())]);
+    let ended = |why: &str| [("backfill.ended", why.to_owned())];
     let is_sent = |game: &mut Session| game.note_backfilled(0, &[crate::domain::fixtures::player(2)]);
     assert!(step(Cause::Server, is_sent).is_empty());
     let ends = |game: &mut Session| game.expire_backfill();
-    assert_eq!(step(host, ends), [("backfill.ended", Some("deleted"))]);
-    assert_eq!(step(Cause::Server, ends), [("backfill.ended", Some("timeout"))]);
+    assert_eq!(step(host, ends), ended("deleted"));
+    assert_eq!(step(Cause::Server, ends), ended("timeout"));
     let closes = |game: &mut Session| {
         game.close_instance();
         game.expire_backfill();
     };
-    assert_eq!(step(host, closes), [("backfill.ended", Some("instance_ended"))]);
+    assert_eq!(step(host, closes), ended("instance_ended"));
     let replaces = |game: &mut Session| {
         game.instance.as_mut().unwrap().instance_id = "other".into();
         game.expire_backfill();
     };
-    assert_eq!(step(host, replaces), [("backfill.ended", Some("instance_ended"))]);
-    assert_eq!(step(host, |game| game.end()), [("backfill.ended", Some("session_ended"))]);
+    assert_eq!(step(host, replaces), ended("instance_ended"));
+    assert_eq!(step(host, |game| game.end()), ended("session_ended"));
 }
 
 #[test]
@@ -267,4 +266,47 @@ fn an_invite_names_what_has_sent_it() {
         game.fill_with(0, &session("L5"), &ticket, &Profile::default(), crate::domain::fixtures::at_s(1));
     };
     assert_eq!(source(fill), Some(InviteSource::Backfill));
+}
+
+#[test]
+fn the_reason_of_a_request_is_told_with_the_players_who_are_gone() {
+    let party = session("L1 M2 M3");
+    let reasons = |rule: fn(&mut Session) -> Result<(), Refused>| {
+        let mut after = party.clone();
+        rule(&mut after).unwrap();
+        let why = Why { reason: Some("afk".into()), ..request(1).into() };
+        let found = events(&Change { before: Some(&party), after: &after, why: &why, at: created() });
+        found.into_iter().map(|event| (event.name, event.reason)).collect::<Vec<_>>()
+    };
+    let afk = Some(Cow::Borrowed("afk"));
+    let kicked = reasons(|session| session.kick(by(1), player(2), created()));
+    assert_eq!(kicked, [("player.kicked", afk.clone())]);
+    let left = reasons(|session| session.leave(player(1), created()));
+    assert_eq!(left, [("player.left", afk), ("player.promoted", None)]);
+}
+
+#[test]
+fn a_session_is_invited_and_kicked_as_a_whole_and_each_of_its_players() {
+    let game = session("L1 M4 | -");
+    let party = SessionId::parse("party").unwrap();
+    let mut invited = game.clone();
+    let invite = Invite { source_session: Some(party.clone()), ..invite() };
+    invited.invite_session(by(1), &[(player(2), None), (player(3), None)], &invite, join_rules()).unwrap();
+    let found = events_of(Some(&game), &invited, request(1));
+    let names: Vec<_> = found.iter().map(name_of).collect();
+    assert_eq!(names, ["session.invited", "player.invited 2", "player.invited 3"]);
+    assert!(found.iter().all(|event| event.invited_session.as_ref() == Some(&party)));
+
+    let why = Why { removed_session: Some(party.clone()), ..request(1).into() };
+    let kick = |players: &[u128]| {
+        let players: Vec<_> = players.iter().map(|number| player(*number)).collect();
+        let mut after = invited.clone();
+        after.kick_all(by(1), Some(player(1)), &players, created()).unwrap();
+        events(&Change { before: Some(&invited), after: &after, why: &why, at: created() })
+    };
+    let found = kick(&[3, 4]);
+    let names: Vec<_> = found.iter().map(name_of).collect();
+    assert_eq!(names, ["session.kicked", "player.kicked 3", "player.kicked 4"]);
+    assert_eq!(found[0].removed_session, Some(party));
+    assert!(kick(&[9]).is_empty(), "nobody of it is there");
 }

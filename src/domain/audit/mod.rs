@@ -1,6 +1,9 @@
 //! Audit events: what has happened in a session, for people who look into it later.
 
 mod compare;
+mod matching;
+
+use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +15,7 @@ use super::matchmaking::ticket::JoinParams;
 use super::session::{Joinability, Status};
 use super::{CustomData, Platform, PlatformSessionId, PlayerUuid, SessionId};
 
-pub use self::compare::{Cause, Change, events};
+pub use self::compare::{Cause, Change, Why, events};
 
 /// An event (contract: `AuditEvent`), in the form in which it is stored and read. It never has `join_params`: they hold the
 /// way into an instance.
@@ -23,7 +26,7 @@ pub struct Event {
     pub name: &'static str,
     /// Why, where the name does not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
     /// Data of a listing or of a match.
     #[serde(skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
@@ -48,6 +51,9 @@ pub struct Event {
     /// The session whose players were invited.
     #[serde(rename = "invited_session_id", skip_serializing_if = "Option::is_none")]
     pub invited_session: Option<SessionId>,
+    /// The session whose players were removed.
+    #[serde(rename = "removed_session_id", skip_serializing_if = "Option::is_none")]
+    pub removed_session: Option<SessionId>,
     /// The version of the player's client, or of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -75,6 +81,9 @@ pub struct Event {
     /// The player who hosts the instance.
     #[serde(rename = "host_player_uuid", skip_serializing_if = "Option::is_none")]
     pub host_player: Option<PlayerUuid>,
+    /// The template of the instance.
+    #[serde(rename = "instance_request_template", skip_serializing_if = "Option::is_none")]
+    pub instance_template_id: Option<Uuid>,
     /// The map of the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<String>,
@@ -108,6 +117,9 @@ pub struct Event {
     /// The id of the match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub match_id: Option<String>,
+    /// The profile of the match.
+    #[serde(rename = "match_making_profile_id", skip_serializing_if = "Option::is_none")]
+    pub profile_id: Option<String>,
 }
 
 /// Who invites a player (contract: `InviteSource`).

@@ -6,6 +6,7 @@ pub mod template;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::launch::LaunchLink;
 use super::{Actor, CustomData, PlayerUuid, Refused, Session};
@@ -94,6 +95,9 @@ pub struct StartupParams {
 pub struct Instance {
     /// Its id, which differs from that of earlier instances of the session: 1 to 128 characters.
     pub instance_id: String,
+    /// The instance template that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<Uuid>,
     /// What hosts the instance.
     pub host_type: HostType,
     /// The player who hosts the instance, if a player does.

@@ -45,6 +45,9 @@ pub struct MatchResults {
     /// What the matcher says of how good it is.
     #[serde(default)]
     pub scores: MatchScores,
+    /// When a matcher of the studio has asked for it, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<Timestamp>,
     /// The profile that it was made by, as it was then.
     pub profile: MatchedProfile,
     /// The tickets that it was made of, the longest wait first.
@@ -52,13 +55,13 @@ pub struct MatchResults {
     pub tickets: Vec<MatchedTicket>,
 }
 
-/// What a matcher says of how good a match is.
+/// What is known of how good a match is: by its matcher, or of a match of the server, how far its tickets are apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MatchScores {
     /// How it compares with other matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation_score: Option<f64>,
-    /// How well its players fit by their ranks.
+    /// How well its players fit by their ranks. For a match of the server: 0 if all are equal, 1 at the widest limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rank_quality: Option<f64>,
 }
@@ -123,6 +126,8 @@ pub struct NewMatch<'a> {
     pub custom_data: CustomData,
     /// What the matcher says of how good the match is.
     pub scores: MatchScores,
+    /// When a matcher of the studio has asked for it.
+    pub requested: Option<Timestamp>,
     /// The id of the profile.
     pub profile_id: &'a str,
     /// The profile.
@@ -232,6 +237,7 @@ impl Session {
             created: now,
             custom_data: new.custom_data,
             scores: new.scores,
+            requested: new.requested,
             profile: MatchedProfile::of(new.profile_id, profile),
             tickets,
         };

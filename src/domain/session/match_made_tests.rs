@@ -38,6 +38,7 @@ fn new_match<'a>(profile: &'a Profile, template: &'a Template) -> NewMatch<'a> {
         match_id: "m".into(),
         custom_data: CustomData::new(),
         scores: MatchScores::default(),
+        requested: None,
         profile_id: "p",
         profile,
         template,
@@ -235,18 +236,27 @@ fn the_numeric_id_of_the_host_is_known_once_the_host_is_there() {
 #[test]
 fn the_audit_says_that_a_match_was_made_and_who_invites() {
     let (profile, template) = (Profile::default(), template());
-    let made = Session::of_match(NewMatch {
+    let mut made = Session::of_match(NewMatch {
         custom_data: [("map".into(), "dunes".into())].into(),
         scores: MatchScores { evaluation_score: Some(0.75), rank_quality: Some(2.0) },
+        requested: Some(created()),
         ..new_match(&profile, &template)
     });
-    let change = Change { before: None, after: &made, cause: Cause::Server, ticket_end: None, at: at_s(100) };
+    made.start_backfill("b".into(), "p".into(), at_s(100));
+    let change = Change { before: None, after: &made, why: &Cause::Server.into(), at: at_s(100) };
     let events = events(&change);
     let of_match = events.iter().find(|event| event.name == "match.created").unwrap();
-    assert_eq!(of_match.match_id.as_deref(), Some("m"));
-    let scores = [("evaluation_score", "0.75"), ("rank_quality", "2")];
-    let data = [("map", "dunes")].into_iter().chain(scores);
-    assert_eq!(of_match.custom_data, data.map(|(name, value)| (name.into(), value.into())).collect());
+    assert_eq!((of_match.match_id.as_deref(), of_match.profile_id.as_deref()), (Some("m"), Some("p")));
+    let data = [
+        ("map", "dunes"),
+        ("evaluation_score", "0.75"),
+        ("rank_quality", "2"),
+        ("backfill_id", "b"),
+        ("match_create_request_time", "2026-11-24T12:00:00.125Z"),
+    ];
+    assert_eq!(of_match.custom_data, data.map(|(name, value)| (name.into(), value.into())).into());
+    let of_backfill = events.iter().find(|event| event.name == "backfill.created").unwrap();
+    assert_eq!((of_backfill.match_id.as_deref(), of_backfill.profile_id.as_deref()), (Some("m"), Some("p")));
     let invites: Vec<_> = events.iter().filter(|event| event.name == "player.invited").collect();
     assert_eq!(invites.len(), 3);
     assert!(invites.iter().all(|event| event.source == Some(InviteSource::Matchmaking)));

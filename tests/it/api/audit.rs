@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use rallypoint::config::Config;
 use rallypoint::domain::SessionId;
 use rallypoint::domain::template::Visibility;
 use rallypoint::records::keys;
 use rallypoint::store::{Batch, Key};
 use serde_json::{Value, json};
 
+use super::matches::{FILE, match_of_player, with_matches};
 use super::queue;
 use crate::harness::{Client, Reply, Server, player_permissions};
 
@@ -77,6 +79,53 @@ async fn joining_and_leaving_queues_are_events() {
     assert_eq!(events[0]["custom_data"]["players"], json!("2"));
     assert_eq!(events[2]["reason"], json!("party_changed"));
     assert_eq!(events[2]["ticket_wait_seconds"], json!(30));
+}
+
+/// Duels of players whose skills differ by 10 at most, on an instance of a template.
+fn with_rated_duels(config: &mut Config) {
+    with_matches(config);
+    let profile = "[match_making_profiles.duel]\n\
+        fields = [{ name = \"skill\", widen = [{ after_s = 0, value = 10.0 }] }]\n\
+        instance_request_template_id = \"00000000-0000-4000-8000-0000000000c1\"\n";
+    let file = FILE.replace("[match_making_profiles.duel]\n", profile);
+    config.match_making_profiles = Config::parse(&file, "test", &[]).unwrap().match_making_profiles;
+}
+
+#[tokio::test]
+async fn a_match_tells_how_good_it_is_and_what_it_was_made_of() {
+    let server = Server::with(with_rated_duels);
+    let mut parties = Vec::new();
+    for skill in [0.0, 4.0] {
+        let player = server.player();
+        let party = player.creates("party").await;
+        let body =
+            json!({ "queue_id": "duel", "additional_join_params": { "double_args": { "skill": skill } } });
+        player.post(&queue::queue(&party), &body).await.expect(200);
+        parties.push((player, party));
+    }
+    server.advance(Duration::from_secs(1)).await;
+    let session = match_of_player(&parties[0].0).await.expect("a match");
+    let reader = server.service(&["session-audit:read:all"]);
+    let events = events_of(&reader, &session).await.body["events"].as_array().unwrap().clone();
+    let found = |name: &str| events.iter().find(|event| event["event_name"] == name).unwrap();
+    let made = found("match.created");
+    assert_eq!(made["match_making_profile_id"], "duel");
+    assert_eq!(made["custom_data"], json!({ "rank_quality": "0.4" }));
+    let template = &found("instance.requested")["instance_request_template"];
+    assert_eq!(template, "00000000-0000-4000-8000-0000000000c1");
+    for (player, party) in &parties {
+        let invite = events.iter().find(|event| event["player_uuid"] == json!(player.player)).unwrap();
+        assert_eq!(
+            (&invite["source"], &invite["invited_session_id"]),
+            (&json!("MATCHMAKING"), &json!(party))
+        );
+        let of_party = events_of(&reader, party).await.body["events"].as_array().unwrap().clone();
+        let left = of_party.last().unwrap();
+        assert_eq!((&left["event_name"], &left["reason"]), (&json!("queue.left"), &json!("assigned")));
+        assert_eq!(left["match_id"], made["match_id"]);
+    }
+    let waits = events_of(&parties[0].0, &parties[0].1).await;
+    assert_eq!(waits.body["events"].as_array().unwrap().len(), 4, "created, joined, queued, matched");
 }
 
 #[tokio::test]

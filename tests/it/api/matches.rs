@@ -19,7 +19,7 @@ use super::queue::{ended, joins, queue, ticket};
 use crate::harness::{Client, Metrics, Server, contents, keys_of_sessions, pairs_of_nodes};
 
 /// Duels, and matches of two against two, whose hosts are players. A match with free places is made after a minute.
-const FILE: &str = r#"
+pub const FILE: &str = r#"
     [queues.duel]
     match_making_template_group_id = "00000000-0000-4000-8000-0000000000a1"
     [queues.teams]
@@ -109,7 +109,7 @@ async fn tick_both(one: &Server, other: &Server) {
 }
 
 /// As many rounds as `RALLYPOINT_ROUNDS` says.
-fn rounds() -> usize {
+pub fn rounds() -> usize {
     std::env::var("RALLYPOINT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
 }
 

@@ -38,6 +38,14 @@ pub struct Quality {
     pub side_size_difference: usize,
 }
 
+impl Quality {
+    /// The spread in the field in which the tickets differ most: 0 if all are equal, 1 at the widest limit of the field.
+    /// `None` if no field has a limit.
+    pub fn widest_spread(&self) -> Option<f64> {
+        self.spreads.iter().flatten().copied().max_by(f64::total_cmp)
+    }
+}
+
 /// The proposal of a match that was found.
 pub(super) fn new_match(scene: Scene<'_>, found: &Found) -> Proposal {
     let sides = found.packing.sides.iter();
