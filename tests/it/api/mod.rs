@@ -2,12 +2,16 @@
 
 /// Reporting events of a session.
 mod audit;
+/// The events of each changing operation.
+mod audit_of_changes;
 /// What hosts of running matches say about the players whom they want.
 pub mod backfill;
 /// Listing sessions in the browser, and finding them page by page.
 mod browser;
 /// Filling matches that have begun.
 pub mod fillings;
+/// A request for each operation that changes something.
+pub mod changes;
 /// Reading regions, instance templates, and the caller's address.
 mod config;
 /// Values of another type than the schema names.
