@@ -1,5 +1,7 @@
 //! A change of several sessions is one commit, whatever happens beside it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::FutureExt as _;
 
 use super::super::change::tests::two_sessions;
@@ -94,6 +96,29 @@ async fn a_change_of_one_of_them_by_another_node_repeats_the_rule_on_fresh_data(
     });
     assert_eq!(changed.await.unwrap().result, (2, Some("us".to_owned())));
     assert_eq!(region(&sessions, &ids[1]).await.as_deref(), Some("eu"));
+}
+
+#[tokio::test]
+async fn a_change_that_is_always_too_late_is_given_up_after_eight_attempts() {
+    let store = Memory::shared();
+    let (sessions, other_node) = (node(&store, &clock()), node(&store, &clock()));
+    let id = SessionId::parse("one").unwrap();
+    sessions.create(new_session(id.as_str(), &clock())).await.unwrap();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let (counted, of_other) = (Arc::clone(&runs), id.clone());
+    let late = sessions.update_many(update(&[id], None), move |many| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        set_regions(many, "eu");
+        let count = |session: &mut Session| {
+            session.last_sequence += 1;
+            Ok(())
+        };
+        let changed = other_node.update(&of_other, Update::by_server(false), count).now_or_never();
+        changed.expect("nodes share no lock, and a store in memory commits at once").unwrap();
+        Ok(())
+    });
+    assert!(matches!(late.await, Err(Failure::Contended)));
+    assert_eq!(runs.load(Ordering::Relaxed), ATTEMPTS_MAX);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
+use http::Method;
 use rallypoint::config::Config;
 use rallypoint::jobs;
 use rallypoint::store::{Memory, Store};
@@ -54,8 +55,8 @@ fn with_pairs(config: &mut Config) {
 }
 
 /// A match that is played.
-struct Running {
-    session: String,
+pub struct Running {
+    pub session: String,
     instance: String,
     host: Client,
     others: Vec<Client>,
@@ -63,7 +64,7 @@ struct Running {
 
 impl Running {
     /// A match of as many players, each alone in the queue, which all of them have joined and the host has opened.
-    async fn of(server: &Server, players: usize) -> Self {
+    pub async fn of(server: &Server, players: usize) -> Self {
         Self::made_by(&[server], server, players).await
     }
 
@@ -98,7 +99,7 @@ impl Running {
     }
 
     /// Its host confirms that it wants players. Returns those whom the answer names.
-    async fn confirms(&self) -> Vec<Value> {
+    pub async fn confirms(&self) -> Vec<Value> {
         let answer = self.host.post(&self.path(), &json!({ "instance_id": self.instance })).await.expect(200);
         let named = answer.body["backfilled_players"].as_array().unwrap();
         named.iter().map(|player| player["player_uuid"].clone()).collect()
@@ -110,6 +111,12 @@ impl Running {
         let teams: Vec<_> = teams.iter().map(team).collect();
         let body = json!({ "instance_id": self.instance, "teams": teams });
         self.host.patch(&self.path(), &body).await.expect(204);
+    }
+
+    /// Its host wants no more players at all.
+    pub async fn deletes_backfill(&self) {
+        let body = json!({ "instance_id": self.instance }).to_string();
+        self.host.send(Method::DELETE, &self.path(), &[], Some(body.into())).await.expect(204);
     }
 
     fn path(&self) -> String {
@@ -124,7 +131,7 @@ impl Running {
     }
 
     /// The same match, asked at another node.
-    fn at(&self, node: &Server) -> Self {
+    pub fn at(&self, node: &Server) -> Self {
         let on_it = |client: &Client| Client { server: node.clone(), ..client.clone() };
         Self {
             session: self.session.clone(),

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use rallypoint::app::Failure;
-use rallypoint::config::Config;
+use rallypoint::config::{Config, Sources};
 use rallypoint::domain::SessionId;
 use rallypoint::jobs;
 use rallypoint::records::keys;
+use rallypoint::runtime::reload::reload;
 use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::matches::{forget_nodes, is_clean, match_of_player, queued, tick, with_matches};
+use super::matches::{FILE, forget_nodes, is_clean, match_of_player, queued, tick, with_matches};
 use super::queue::{ended, joins, queue, ticket};
 use crate::harness::{Client, Metrics, Server, pairs_of_nodes};
 
@@ -180,4 +182,37 @@ async fn a_round_that_is_told_to_stop_makes_no_match() {
     let has_more = round(&server).await.unwrap();
     assert!(match_of_player(&parties[0].0).await.is_some());
     assert!(!has_more, "the next pass comes at its time");
+}
+
+/// Types of sessions as the tests of matches need them.
+const TEMPLATES: &str = r#"
+    [templates.party]
+    can_be_created_by_players_directly = true
+    can_join_matchmaking = true
+    [templates.game]
+"#;
+
+#[tokio::test]
+async fn an_invalid_file_changes_nothing_for_tickets_that_wait() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("rallypoint.toml");
+    let sources = Sources { file: Some(file.clone()), overrides: Vec::new() };
+    let valid = FILE.to_owned() + TEMPLATES;
+    let server = Server::over(Store::Memory(Memory::default()), with_matches);
+    let reloads = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        reload(&server.app, &sources)
+    };
+    reloads(&valid).unwrap();
+    let one = queued(&server, &["duel", "teams"]).await;
+    // Without the queues and the profile of the ticket, which alone would end it, and with a mistake.
+    for invalid in ["[queues.duel]\n", "[match_making_profiles.other]\nnum_sides = 0\n", "[queues"] {
+        reloads(&(TEMPLATES.to_owned() + invalid)).unwrap_err();
+        server.advance(Duration::from_secs(1)).await;
+        assert_eq!(ticket(&one.0, &one.1).await["ticket_id"], json!(one.2), "{invalid}");
+    }
+    let other = queued(&server, &["duel"]).await;
+    server.advance(Duration::from_secs(1)).await;
+    let session = match_of_player(&one.0).await.expect("a match");
+    assert_eq!(match_of_player(&other.0).await, Some(session));
 }

@@ -48,6 +48,8 @@ mod kicked;
 mod limits;
 /// Matches of the server when something fails in the middle.
 mod match_faults;
+/// Changes in the moment in which a match is committed.
+mod match_races;
 /// Matches that a matcher of the studio makes.
 pub mod match_made;
 /// Matches that the server makes.
