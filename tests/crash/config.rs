@@ -20,6 +20,8 @@ invite_expiry_s = 2
 keys_per_caller_max = 1_000_000
 [jobs]
 every_ms = 100
+[audit]
+events_per_session_max = 1_000_000
 [health]
 cadence_s = 3600
 [templates.watch]

@@ -10,6 +10,8 @@
 //! - all documents agree with each other;
 //! - documents that nobody wrote to have the same ETags as before.
 //!
+//! The audit tells what is in the store, no more and no less (`events.rs`).
+//!
 //! Further players queue, and the server makes matches of them (`queues.rs`): no ticket is lost, or in two matches.
 //!
 //! On one server, further players ask for dedicated servers (`launches.rs`). After the start every instance has one server,
@@ -26,6 +28,7 @@ mod verify;
 mod audit;
 mod client;
 mod config;
+mod events;
 mod failover;
 mod further_players;
 mod launches;
@@ -474,6 +477,7 @@ impl Trial {
         });
         let (stored, sessions) = audit::read(&store).await;
         let mut wrong = audit::leftovers(&stored, &sessions, &players.collect());
+        wrong.append(&mut events::verify(&stored, &sessions));
         self.matched = queues::verify(&sessions, &self.queuers, &mut wrong);
         wrong
     }
