@@ -262,6 +262,39 @@ async fn a_stranger_reports_nothing_and_nobody_too_much() {
 }
 
 #[tokio::test]
+async fn reports_are_limited_by_day_and_refused_as_a_whole() {
+    let server = Server::with(|config| {
+        config.audit.customer_events_per_session_max = 4;
+        config.sessions.idle_s = 2 * 86_400;
+    });
+    let (alice, bob) = (server.lasting_player(), server.lasting_player());
+    let [session, other] = [alice.creates("party").await, alice.creates("party").await];
+    let report = |session: &str, players: &[&Client], reason: &str| {
+        let players: Vec<_> = players.iter().map(|client| client.player).collect();
+        json!({ "event_name": "x", "session_id": session, "players": players, "reason": reason })
+    };
+    let posts = async |event: Value| alice.post("/v1/audit", &event).await;
+    posts(report(&session, &[&alice, &bob], "")).await.expect(200);
+    posts(report(&session, &[], "")).await.expect(200);
+    // There is place for one event, and not for two.
+    posts(report(&session, &[&alice, &bob], "")).await.refused(403, "audit_full");
+    posts(report(&session, &[&bob], "")).await.expect(200);
+    posts(report(&session, &[], "")).await.refused(403, "audit_full");
+    let reported = |page: &Reply| names(page, &[&alice, &bob]).split_off(2);
+    let of_session = reported(&events_of(&alice, &session).await);
+    assert_eq!(of_session, ["customer.x 0", "customer.x 1", "customer.x", "customer.x 1"]);
+    // Each session has a limit of its own, and as many KiB.
+    posts(report(&other, &[], &"r".repeat(3_000))).await.expect(200);
+    posts(report(&other, &[], &"r".repeat(1_500))).await.refused(403, "audit_full");
+    posts(report(&other, &[], "")).await.expect(200);
+    // The clock of the tests begins at noon.
+    for (hours, status) in [(11, 403), (1, 200)] {
+        server.clock.advance(Duration::from_secs(hours * 3_600));
+        assert_eq!(posts(report(&session, &[], "")).await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn with_the_audit_off_nothing_is_stored() {
     let server = Server::with(|config| config.audit.enabled = false);
     let alice = server.player();

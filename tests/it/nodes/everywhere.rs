@@ -10,8 +10,9 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// Modules that are skipped: their tests choose their stores themselves, or use none.
-const INDEPENDENT: [&str; 21] = [
+const INDEPENDENT: [&str; 22] = [
     "allocators::",
+    "api::audit_of_changes::",
     "api::cors::",
     "api::large::",
     "api::voice::",
@@ -70,13 +71,12 @@ const SETTLES: &str = "the test does not wait for answers of a database";
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 26] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 25] = [
     (
         "api::fillings::",
         "confirmations and tickets arrive at other nodes a moment later; tests of the module show it",
     ),
     ("api::matches::two_parties_meet", "a node reads the tickets of others a moment later"),
-    ("api::audit::", "each node numbers its events, and the clock of the tests stands still"),
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
     ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
